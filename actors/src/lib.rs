@@ -1,0 +1,1 @@
+//! The ring of actors that turns a policy into a better policy.

@@ -1,0 +1,1 @@
+//! What text the model sees and how its reply is read.

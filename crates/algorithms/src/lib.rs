@@ -1,0 +1,1 @@
+//! Credit and loss as plain numbers.

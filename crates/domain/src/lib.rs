@@ -1,0 +1,33 @@
+//! The words every other crate speaks.
+//!
+//! Conversations, trajectories, groups, scenarios, failures and policies as plain values, and the four small contracts
+//! ([`Engine`], [`Learner`], [`Store`], [`Tokenizer`]) on which the concurrency wing and the numerics wing meet. Nothing here
+//! reads a clock, spawns, or knows about tensors or actors.
+
+mod check;
+mod checkpoint;
+mod contracts;
+mod failure;
+mod generation;
+mod group;
+mod ids;
+mod message;
+mod metrics;
+mod policy;
+mod random;
+mod scenario;
+mod trajectory;
+
+pub use check::{Check, Verdict};
+pub use checkpoint::{Artifact, Checkpoint, EpisodeCounts, Progress};
+pub use contracts::{Engine, EngineError, Learner, LearnerError, Store, StoreError, Tokenizer, TokenizerError};
+pub use failure::FailureKind;
+pub use generation::{Completion, Finish, Finished, GenerateRequest, Poll, Sampling};
+pub use group::Group;
+pub use ids::{EpisodeId, GroupId, PolicyVersion, Purpose, RequestId};
+pub use message::{Message, Role, ToolCall};
+pub use metrics::{StepMetrics, StepReport};
+pub use policy::{Digest, NamedTensor, PolicySnapshot};
+pub use random::Stream;
+pub use scenario::{Scenario, ScriptedTurn, Split, ToolStep};
+pub use trajectory::{Outcome, Trajectory, TurnSpan};

@@ -1,0 +1,56 @@
+//! What one optimizer step measured.
+
+use serde::{Deserialize, Serialize};
+
+use crate::PolicyVersion;
+
+/// What the learner measured in one step.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct StepReport {
+    /// The minimised objective.
+    pub loss: f64,
+    /// Mean k3 estimate of KL(policy, reference) over sampled tokens, nats; 0 without a reference.
+    pub kl: f64,
+    /// Share of sampled tokens whose ratio was clipped against their advantage.
+    pub clip_fraction: f64,
+    /// Mean entropy of the sampled positions, nats.
+    pub entropy: f64,
+    /// Global L2 norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of the step.
+    pub lr: f64,
+    /// Largest |sampler - trainer| log-probability over sampled tokens, nats.
+    pub log_prob_gap: f64,
+    /// Share of groups whose rewards were all equal, and which therefore taught nothing.
+    pub frac_zero_std_groups: f64,
+    /// Tokens that went through the trainer's forward pass.
+    pub train_tokens: u64,
+    /// The step was not taken because loss or gradient was not finite.
+    pub skipped: bool,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// The optimizer step, from 1.
+    pub step: u64,
+    /// The version this step produced.
+    pub policy_version: PolicyVersion,
+    /// Mean reward of the step's episodes.
+    pub reward_mean: f64,
+    /// Sample standard deviation of the rewards.
+    pub reward_std: f64,
+    /// Share of episodes in which every check passed.
+    pub success_rate: f64,
+    /// Episodes that could not be finished and were left out.
+    pub episodes_failed: u64,
+    /// Tokens of the step's conversations, sampled or given.
+    pub rollout_tokens: u64,
+    /// Seconds from the first admission to the last scored episode.
+    pub rollout_seconds: f64,
+    /// Seconds of the optimizer step.
+    pub train_seconds: f64,
+    /// What the learner measured.
+    #[serde(flatten)]
+    pub learner: StepReport,
+}

@@ -1,0 +1,137 @@
+//! The record of one episode: exactly what was sampled, and nothing reconstructed afterwards.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EpisodeId, FailureKind, Message, PolicyVersion, Role};
+
+/// How an episode ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The environment brought it to its end.
+    Completed {
+        /// Every executed check passed.
+        success: bool,
+    },
+    /// It could not be finished; it has no reward.
+    Failed(FailureKind),
+}
+
+/// Where one turn stands in the flat token sequence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnSpan {
+    /// Who spoke.
+    pub role: Role,
+    /// Its tokens, template tokens included.
+    pub tokens: Range<usize>,
+    /// For an assistant turn, how many were sampled (they stand at the start of the span's sampled part).
+    pub sampled: Range<usize>,
+}
+
+/// One episode as flat, aligned arrays of one entry per token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trajectory {
+    /// Which episode this is.
+    pub episode: EpisodeId,
+    /// The scenario it answers.
+    pub scenario: String,
+    /// The conversation as text.
+    pub messages: Vec<Message>,
+    /// Token ids of the whole conversation, in order.
+    pub tokens: Vec<u32>,
+    /// Log-probability (nats) of each sampled token under the distribution it was sampled from; 0 elsewhere.
+    pub log_probs: Vec<f32>,
+    /// The policy version that sampled each token; 0 where nothing was sampled.
+    pub versions: Vec<PolicyVersion>,
+    /// True on sampled tokens only.
+    pub mask: Vec<bool>,
+    /// Where each turn stands.
+    pub spans: Vec<TurnSpan>,
+    /// The environment's reward for each assistant turn, in order.
+    pub turn_rewards: Vec<f32>,
+    /// The episode's reward, once judged.
+    pub reward: Option<f32>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl Trajectory {
+    /// An empty record of `episode`.
+    pub fn new(episode: EpisodeId, scenario: impl Into<String>) -> Self {
+        Self {
+            episode,
+            scenario: scenario.into(),
+            messages: Vec::new(),
+            tokens: Vec::new(),
+            log_probs: Vec::new(),
+            versions: Vec::new(),
+            mask: Vec::new(),
+            spans: Vec::new(),
+            turn_rewards: Vec::new(),
+            reward: None,
+            outcome: Outcome::Failed(FailureKind::Abandoned),
+        }
+    }
+
+    /// Appends tokens that were given, not sampled.
+    pub fn push_context(&mut self, role: Role, tokens: &[u32]) {
+        let start = self.tokens.len();
+        self.extend(tokens, None);
+        let end = self.tokens.len();
+        self.spans.push(TurnSpan { role, tokens: start..end, sampled: end..end });
+    }
+
+    /// Appends an assistant turn: the `prompt` tokens that open it, then what was sampled, then the `close` tokens that end it
+    /// (empty when the policy sampled its own end).
+    ///
+    /// # Panics
+    /// If `sampled` and `log_probs` differ in length.
+    pub fn push_sampled(
+        &mut self,
+        prompt: &[u32],
+        sampled: &[u32],
+        log_probs: &[f32],
+        version: PolicyVersion,
+        close: &[u32],
+    ) {
+        assert_eq!(sampled.len(), log_probs.len(), "every sampled token has its log-prob");
+        let start = self.tokens.len();
+        self.extend(prompt, None);
+        let from = self.tokens.len();
+        self.extend(sampled, Some((log_probs, version)));
+        let to = self.tokens.len();
+        self.extend(close, None);
+        self.spans.push(TurnSpan { role: Role::Assistant, tokens: start..self.tokens.len(), sampled: from..to });
+    }
+
+    fn extend(&mut self, tokens: &[u32], sampled: Option<(&[f32], PolicyVersion)>) {
+        self.tokens.extend_from_slice(tokens);
+        let length = self.tokens.len();
+        match sampled {
+            Some((log_probs, version)) => {
+                self.log_probs.extend_from_slice(log_probs);
+                self.versions.resize(length, version);
+                self.mask.resize(length, true);
+            }
+            None => {
+                self.log_probs.resize(length, 0.0);
+                self.versions.resize(length, PolicyVersion(0));
+                self.mask.resize(length, false);
+            }
+        }
+    }
+
+    /// How many tokens were sampled.
+    #[must_use]
+    pub fn sampled_tokens(&self) -> usize {
+        self.mask.iter().filter(|sampled| **sampled).count()
+    }
+
+    /// Whether the episode ended with every check passed.
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        matches!(self.outcome, Outcome::Completed { success: true })
+    }
+}

@@ -1,0 +1,1 @@
+//! What happens next in the world: scripted users, tools and executed checks.

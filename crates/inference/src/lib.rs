@@ -1,0 +1,1 @@
+//! Many sequences at once: continuous batching with prefixes kept between turns.

@@ -1,0 +1,1 @@
+//! Fast arithmetic on slices, each kernel beside its f64 definition.

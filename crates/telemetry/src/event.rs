@@ -1,0 +1,183 @@
+//! Everything worth a line in `events.jsonl`.
+
+use serde::{Deserialize, Serialize};
+use stateset_domain::{Digest, EpisodeId, FailureKind, PolicyVersion};
+
+/// Why a supervised child ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "exit", content = "cause", rename_all = "snake_case")]
+pub enum ExitCause {
+    /// It finished, or was asked to stop.
+    Normal,
+    /// Its handler returned an error.
+    Error(String),
+    /// It panicked.
+    Panic(String),
+    /// It was killed.
+    Killed,
+    /// It could not be started.
+    StartFailed(String),
+}
+
+impl ExitCause {
+    /// Whether OTP's `transient` children are restarted after it: everything but a normal end.
+    #[must_use]
+    pub fn is_abnormal(&self) -> bool {
+        !matches!(self, Self::Normal)
+    }
+}
+
+/// How far down the shutdown ladder a child had to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopMeans {
+    /// It finished its queue within the budget.
+    Drained,
+    /// It stopped after its current message.
+    Stopped,
+    /// It was killed at an await point.
+    Killed,
+    /// Not even a kill ended it: it blocks a thread, and is left behind.
+    Zombie,
+}
+
+/// A fact about a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A run began, or went on from a checkpoint.
+    RunStarted {
+        /// Seed of the run.
+        seed: u64,
+        /// Optimizer steps already taken.
+        from_step: u64,
+        /// Weights it starts with.
+        policy_digest: Digest,
+    },
+    /// A run ended.
+    RunFinished {
+        /// Optimizer steps taken.
+        step: u64,
+        /// Why: `completed`, `interrupted`, or what failed.
+        reason: String,
+    },
+    /// A child is running.
+    ChildStarted {
+        /// Its supervisor.
+        supervisor: String,
+        /// The child.
+        child: String,
+        /// 1 for the first start, one more for every restart.
+        incarnation: u64,
+    },
+    /// A child ended.
+    ChildExited {
+        /// Its supervisor.
+        supervisor: String,
+        /// The child.
+        child: String,
+        /// Which incarnation of it.
+        incarnation: u64,
+        /// Why.
+        #[serde(flatten)]
+        cause: ExitCause,
+    },
+    /// The supervisor decided to restart.
+    RestartScheduled {
+        /// The supervisor.
+        supervisor: String,
+        /// The child whose end is the reason.
+        child: String,
+        /// Every child that is restarted because of it, in start order.
+        restarting: Vec<String>,
+        /// Seconds to wait first.
+        delay_seconds: f64,
+        /// Restarts within the intensity window, this one included.
+        restarts_in_window: u32,
+    },
+    /// Restarts exceeded the supervisor's intensity: it gives up and ends.
+    Escalated {
+        /// The supervisor.
+        supervisor: String,
+        /// The child that failed last.
+        child: String,
+        /// Restarts counted within the window.
+        restarts_in_window: u32,
+        /// Why the child failed.
+        #[serde(flatten)]
+        cause: ExitCause,
+    },
+    /// A child was stopped on purpose.
+    ChildStopped {
+        /// Its supervisor.
+        supervisor: String,
+        /// The child.
+        child: String,
+        /// How.
+        means: StopMeans,
+    },
+    /// An episode failed and is tried again.
+    EpisodeRetried {
+        /// Which.
+        episode: EpisodeId,
+        /// The attempt that failed, from 1.
+        attempt: u32,
+        /// Why.
+        failure: FailureKind,
+    },
+    /// An episode was given up on. It has no reward.
+    EpisodeFailed {
+        /// Which.
+        episode: EpisodeId,
+        /// Attempts made.
+        attempts: u32,
+        /// Why the last one failed.
+        failure: FailureKind,
+    },
+    /// An engine serves new weights.
+    WeightsLoaded {
+        /// Their version.
+        version: PolicyVersion,
+        /// Their digest, as the engine computed it.
+        digest: Digest,
+    },
+    /// A checkpoint is on disk.
+    CheckpointSaved {
+        /// Optimizer steps it holds.
+        step: u64,
+        /// Where it is.
+        path: String,
+    },
+    /// A checkpoint could not be written; the run goes on.
+    CheckpointFailed {
+        /// Optimizer steps it would have held.
+        step: u64,
+        /// Why.
+        cause: String,
+    },
+    /// The learner went back to a checkpoint.
+    Restored {
+        /// The step it went back to.
+        step: u64,
+        /// Why.
+        cause: String,
+    },
+    /// A step was not taken because its loss or gradient was not finite.
+    StepSkipped {
+        /// Which.
+        step: u64,
+    },
+    /// Something about training looks unhealthy.
+    HealthIssue {
+        /// The rule that fired.
+        rule: String,
+        /// The step at which it did.
+        step: u64,
+        /// The measured value.
+        value: f64,
+        /// The limit it crossed.
+        limit: f64,
+        /// What was decided.
+        decision: String,
+    },
+}

@@ -1,0 +1,39 @@
+//! Where events go.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::Event;
+
+/// Takes events. Must not block for long: supervisors and actors call it while handling messages.
+pub trait EventSink: Send + Sync {
+    /// Takes one event. A sink that cannot keep it counts the loss itself; the caller has nothing better to do about it.
+    fn emit(&self, event: Event);
+}
+
+/// Drops every event.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nowhere;
+
+impl EventSink for Nowhere {
+    fn emit(&self, _event: Event) {}
+}
+
+/// Keeps every event in memory, for tests and for embedding.
+#[derive(Debug, Default)]
+pub struct Memory {
+    events: Mutex<Vec<Event>>,
+}
+
+impl Memory {
+    /// Everything emitted so far, in order.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl EventSink for Memory {
+    fn emit(&self, event: Event) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+}

@@ -1,0 +1,1 @@
+//! Scripted fakes and fault injection for tests.

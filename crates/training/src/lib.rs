@@ -1,0 +1,1 @@
+//! One optimizer step: collate, log-probs, objective, backward, update; and the checkpoint format.

@@ -1,0 +1,1 @@
+//! Trains multi-turn conversational agents with reinforcement learning in a runtime of supervised actors.

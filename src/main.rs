@@ -1,0 +1,2 @@
+//! The `stateset` command.
+fn main() {}
