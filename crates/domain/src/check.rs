@@ -52,11 +52,13 @@ impl Check {
 
 /// Whether `needle` occurs in `text` with no letter or digit touching either end, so that `refund` is not found in `refunded`.
 fn contains_words(text: &str, needle: &str) -> bool {
-    let touches = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    let word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    let (first, last) = (word(needle.chars().next()), word(needle.chars().next_back()));
     !needle.is_empty()
         && text.match_indices(needle).any(|(at, _)| {
-            !(touches(text[..at].chars().next_back()) && needle.starts_with(char::is_alphanumeric))
-                && !(touches(text[at + needle.len()..].chars().next()) && needle.ends_with(char::is_alphanumeric))
+            let before = word(text[..at].chars().next_back());
+            let after = word(text[at + needle.len()..].chars().next());
+            !(first && before || last && after)
         })
 }
 

@@ -1,1 +1,5 @@
 //! What happens next in the world: scripted users, tools and executed checks.
+
+mod environment;
+
+pub use environment::{Action, Environment, EnvironmentError, Session, Start, Step};

@@ -1,1 +1,5 @@
 //! How good an episode was.
+
+mod reward;
+
+pub use reward::{Reward, RewardError, Score};
