@@ -1,6 +1,6 @@
 //! What one optimizer step measured.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::PolicyVersion;
 
@@ -8,18 +8,24 @@ use crate::PolicyVersion;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct StepReport {
     /// The minimised objective.
+    #[serde(deserialize_with = "or_nan")]
     pub loss: f64,
     /// Mean k3 estimate of KL(policy, reference) over sampled tokens, nats; 0 without a reference.
+    #[serde(deserialize_with = "or_nan")]
     pub kl: f64,
     /// Share of sampled tokens whose ratio was clipped against their advantage.
+    #[serde(deserialize_with = "or_nan")]
     pub clip_fraction: f64,
     /// Mean entropy of the sampled positions, nats.
+    #[serde(deserialize_with = "or_nan")]
     pub entropy: f64,
     /// Global L2 norm of the gradient before clipping.
+    #[serde(deserialize_with = "or_nan")]
     pub grad_norm: f64,
     /// Learning rate of the step.
     pub lr: f64,
     /// Largest |sampler - trainer| log-probability over sampled tokens, nats.
+    #[serde(deserialize_with = "or_nan")]
     pub log_prob_gap: f64,
     /// Share of groups whose rewards were all equal, and which therefore taught nothing.
     pub frac_zero_std_groups: f64,
@@ -37,10 +43,13 @@ pub struct StepMetrics {
     /// The version this step produced.
     pub policy_version: PolicyVersion,
     /// Mean reward of the step's episodes.
+    #[serde(deserialize_with = "or_nan")]
     pub reward_mean: f64,
     /// Sample standard deviation of the rewards.
+    #[serde(deserialize_with = "or_nan")]
     pub reward_std: f64,
     /// Share of episodes in which every check passed.
+    #[serde(deserialize_with = "or_nan")]
     pub success_rate: f64,
     /// Episodes that could not be finished and were left out.
     pub episodes_failed: u64,
@@ -53,4 +62,9 @@ pub struct StepMetrics {
     /// What the learner measured.
     #[serde(flatten)]
     pub learner: StepReport,
+}
+
+/// JSON has no NaN and no infinity: both are written as `null`, and read back as NaN.
+fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

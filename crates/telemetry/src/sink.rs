@@ -1,6 +1,6 @@
 //! Where events go.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Event;
 
@@ -35,5 +35,29 @@ impl Memory {
 impl EventSink for Memory {
     fn emit(&self, event: Event) {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+}
+
+/// Gives every event to each of several sinks, in order.
+pub struct Tee(pub Vec<Arc<dyn EventSink>>);
+
+impl EventSink for Tee {
+    fn emit(&self, event: Event) {
+        self.0.iter().for_each(|sink| sink.emit(event.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sink_of_a_tee_gets_every_event() {
+        let (left, right) = (Arc::new(Memory::default()), Arc::new(Memory::default()));
+        let tee = Tee(vec![left.clone(), right.clone()]);
+        tee.emit(Event::StepSkipped { step: 1 });
+        tee.emit(Event::StepSkipped { step: 2 });
+        assert_eq!(left.events(), right.events());
+        assert_eq!(left.events().len(), 2);
     }
 }
