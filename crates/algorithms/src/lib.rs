@@ -1,1 +1,35 @@
 //! Credit and loss as plain numbers.
+//!
+//! Rewards become [advantages](advantage), and advantages become a loss and its slope with respect to every token's log-probability
+//! ([objective]). Nothing here has seen a tensor: whoever holds the model hands in log-probabilities and back-propagates
+//! `dLoss/dLogProb` itself. An objective is then one file, checked by finite differences, and since the slopes are known before the
+//! backward pass begins, no logits need be kept for it.
+//!
+//! ```
+//! use stateset_algorithms::{Grpo, Sequence};
+//!
+//! let grpo = Grpo::default();
+//! let advantages = grpo.advantages(&[1.0, 0.0]);
+//! let members = [
+//!     Sequence { new: &[-1.0, -0.5], old: &[-1.0, -0.5], reference: None, mask: &[true, true], advantage: advantages[0] },
+//!     Sequence { new: &[-0.7], old: &[-0.7], reference: None, mask: &[true], advantage: advantages[1] },
+//! ];
+//! let normalizer = grpo.normalizer(members.iter().map(Sequence::sampled));
+//! let mut slopes = vec![0.0; 3];
+//! let evaluation = grpo.evaluate(&members, &normalizer, &mut slopes);
+//! assert!(slopes[0] < 0.0, "the rewarded answer becomes likelier");
+//! assert!(slopes[2] > 0.0, "the other one less so");
+//! assert_eq!(evaluation.tokens, 3);
+//! ```
+
+pub mod advantage;
+pub mod aggregate;
+pub mod objective;
+mod ratio;
+mod recipe;
+mod schedule;
+
+pub use advantage::Scale;
+pub use aggregate::{Aggregation, Normalizer};
+pub use objective::{Evaluation, Sequence};
+pub use recipe::{Decay, Grpo, Schedule};

@@ -1,0 +1,143 @@
+//! What a run may choose: the settings of credit, loss and learning rate, as they stand in its config file.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Aggregation, Scale};
+
+/// Group relative policy optimisation and its close relatives.
+///
+/// The defaults are those of TRL's `GRPOConfig`. Two well-known variants are settings of it: DAPO's clip-higher is
+/// `clip_high: 0.28`, Dr. GRPO is `scale: none` with `aggregation: dr_grpo`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grpo {
+    /// By what advantages are divided: `std` (default) or `none`.
+    pub scale: Scale,
+    /// How per-token losses become one number: `grpo`, `dapo` (default: every token weighs the same) or `dr_grpo`.
+    pub aggregation: Aggregation,
+    /// A ratio below `1 - clip_low` earns a bad answer no further push. In `(0, 1)`; 0.2 since PPO.
+    pub clip_low: f64,
+    /// A ratio above `1 + clip_high` earns a good answer no further push. Above 0; 0.2 since PPO. 0.28 (DAPO) leaves unlikely tokens
+    /// more room to rise, which keeps entropy up.
+    pub clip_high: f64,
+    /// Weight of the k3 estimate of KL(policy, reference), per nat. At least 0. The default 0 needs no reference policy at all: with
+    /// rewards that are executed checks there is little to over-optimise.
+    pub kl_coef: f64,
+    /// Optimizer passes over each batch. At least 1. The default 1 keeps every step on-policy; with more, clipping begins to matter.
+    pub epochs: usize,
+    /// The longest completion, in tokens sampled over all turns of an episode: the constant that `dr_grpo` divides by. At least 1.
+    pub max_completion_tokens: usize,
+}
+
+impl Default for Grpo {
+    fn default() -> Self {
+        Self {
+            scale: Scale::Std,
+            aggregation: Aggregation::Dapo,
+            clip_low: 0.2,
+            clip_high: 0.2,
+            kl_coef: 0.0,
+            epochs: 1,
+            max_completion_tokens: 512,
+        }
+    }
+}
+
+impl Grpo {
+    /// Everything that is wrong with these settings, one sentence each; empty if nothing is.
+    #[must_use]
+    pub fn validate(&self) -> Vec<String> {
+        let Self { scale: _, aggregation: _, clip_low, clip_high, kl_coef, epochs, max_completion_tokens } = self;
+        let mut problems = Vec::new();
+        if !(*clip_low > 0.0 && *clip_low < 1.0) {
+            problems.push(format!("clip_low must lie between 0 and 1, but is {clip_low}"));
+        }
+        if !(*clip_high > 0.0 && clip_high.is_finite()) {
+            problems.push(format!("clip_high must be above 0, but is {clip_high}"));
+        }
+        if !(*kl_coef >= 0.0 && kl_coef.is_finite()) {
+            problems.push(format!("kl_coef must be 0 or more, but is {kl_coef}"));
+        }
+        if *epochs == 0 {
+            problems.push("epochs must be at least 1, but is 0".to_owned());
+        }
+        if *max_completion_tokens == 0 {
+            problems.push("max_completion_tokens must be at least 1, but is 0".to_owned());
+        }
+        problems
+    }
+}
+
+/// How the learning rate moves after its warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// It stays.
+    #[default]
+    Constant,
+    /// It falls in a straight line, to 0 just after the last step.
+    Linear,
+    /// It falls along half a cosine, to 0 just after the last step.
+    Cosine,
+}
+
+/// The learning rate's course over a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Schedule {
+    /// What follows the warm-up: `constant` (default: rewards, not a horizon, say when a run is over), `linear` or `cosine`.
+    pub kind: Decay,
+    /// Optimizer steps over which the rate rises to its full value. 0 (default) starts there.
+    pub warmup_steps: u64,
+}
+
+impl Schedule {
+    /// Everything that is wrong with these settings in a run of `total` steps; empty if nothing is.
+    #[must_use]
+    pub fn validate(&self, total: u64) -> Vec<String> {
+        if self.warmup_steps < total.max(1) {
+            return Vec::new();
+        }
+        vec![format!("warmup_steps must be fewer than the run's {total} steps, but is {}", self.warmup_steps)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        assert!(Grpo::default().validate().is_empty());
+        assert!(Schedule::default().validate(1).is_empty());
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let grpo = Grpo {
+            clip_low: 1.0,
+            clip_high: f64::NAN,
+            kl_coef: -0.1,
+            epochs: 0,
+            max_completion_tokens: 0,
+            ..Grpo::default()
+        };
+        assert_eq!(grpo.validate().len(), 5);
+        assert_eq!(grpo.validate()[0], "clip_low must lie between 0 and 1, but is 1");
+    }
+
+    #[test]
+    fn a_warm_up_must_end_before_the_run_does() {
+        let schedule = Schedule { kind: Decay::Cosine, warmup_steps: 10 };
+        assert!(schedule.validate(11).is_empty());
+        assert_eq!(schedule.validate(10), ["warmup_steps must be fewer than the run's 10 steps, but is 10"]);
+    }
+
+    #[test]
+    fn settings_left_out_take_their_defaults_and_unknown_ones_are_refused() {
+        let grpo: Grpo = serde_json::from_str(r#"{"scale": "none", "aggregation": "dr_grpo"}"#).unwrap();
+        assert_eq!(grpo, Grpo { scale: Scale::None, aggregation: Aggregation::DrGrpo, ..Grpo::default() });
+        assert!(serde_json::from_str::<Grpo>(r#"{"clip": 0.2}"#).is_err());
+        assert!(serde_json::from_str::<Schedule>(r#"{"kind": "cosine", "warmup": 3}"#).is_err());
+    }
+}
