@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-use super::spec::{DomainSpec, Problem, Rung};
+use super::spec::{DomainSpec, Problem};
 use super::wording::placeholders;
 
 /// Fewer references than this could leave a split without any.
@@ -21,10 +21,7 @@ pub(super) fn problems(spec: &DomainSpec) -> Vec<Problem> {
     phrasings(spec, &mut found);
     wordings(spec, &mut found);
     mistakes(spec, &mut found);
-    found.check(!spec.rungs.is_empty(), "rungs", "needs at least one");
-    for (name, rung) in &spec.rungs {
-        self::rung(spec, &format!("rungs.{name}"), rung, &mut found);
-    }
+    rungs(spec, &mut found);
     found.0
 }
 
@@ -169,18 +166,21 @@ fn mistakes(spec: &DomainSpec, found: &mut Problems) {
     found.rate(rates.forgets_item, "mistakes.forgets_item");
 }
 
-fn rung(spec: &DomainSpec, path: &str, rung: &Rung, found: &mut Problems) {
-    found.check(rung.issues > 0, format_args!("{path}.issues"), "needs at least one");
-    found.check(!rung.lookups.is_empty(), format_args!("{path}.lookups"), "needs at least one number, such as 0");
-    for &lookups in &rung.lookups {
-        let (there, path) = (spec.lookups.len(), format!("{path}.lookups"));
-        found.check(lookups <= there, &path, format_args!("{lookups} of them, but the domain has {there}"));
-        let what = format_args!("{lookups} of them, but the rung has {} issues", rung.issues);
-        found.check(lookups <= rung.issues, &path, what);
-        let (plain, there) = (rung.issues.saturating_sub(lookups), spec.issues.len());
-        let what = format_args!("{lookups} of them leave {plain} other issues, but the domain has {there}");
-        found.check(plain <= there, &path, what);
-        let what = format_args!("{lookups} of them leave {plain} other issues for {} refusals", rung.refusals);
-        found.check(rung.refusals <= plain, &path, what);
+fn rungs(spec: &DomainSpec, found: &mut Problems) {
+    found.check(!spec.rungs.is_empty(), "rungs", "needs at least one");
+    for (name, rung) in &spec.rungs {
+        let path = format!("rungs.{name}");
+        found.check(rung.issues > 0, format_args!("{path}.issues"), "needs at least one");
+        found.check(!rung.lookups.is_empty(), format_args!("{path}.lookups"), "needs at least one number, such as 0");
+        for &lookups in &rung.lookups {
+            let most = spec.lookups.len().min(rung.issues);
+            let what = format_args!("{lookups}, but at most {most} fit the rung's issues and the domain's lookups");
+            found.check(lookups <= most, format_args!("{path}.lookups"), what);
+            let (plain, there) = (rung.issues.saturating_sub(lookups), spec.issues.len());
+            let what = format_args!("{lookups} leaves {plain} other issues, but the domain has {there}");
+            found.check(plain <= there, format_args!("{path}.lookups"), what);
+            let what = format_args!("{}, but {lookups} lookups leave only {plain} issues to refuse", rung.refusals);
+            found.check(rung.refusals <= plain, format_args!("{path}.refusals"), what);
+        }
     }
 }
