@@ -1,0 +1,32 @@
+//! A run as configured: read, checked, and written down again.
+//!
+//! [`load`] goes through three stages and reports what is wrong in all of them at once, each problem at its own line:
+//!
+//! 1. the YAML file becomes a tree that knows where everything stands, and every `--set key=value` is laid over it;
+//! 2. the tree becomes a [`Config`]; unknown keys and values of the wrong type are collected;
+//! 3. [`validate`] judges what each value means, alone and beside the others. It is pure: what it must know about the world (which
+//!    files exist, which rungs a domain has) is handed to it.
+
+mod duration;
+mod fingerprint;
+mod load;
+mod model;
+mod node;
+mod overrides;
+mod pretrain;
+mod problem;
+mod read;
+mod suggest;
+mod supervision;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use fingerprint::{Difference, Fingerprint};
+pub use load::{load, load_pretraining};
+pub use model::{Agent, Algorithm, Config, Environment, Evaluation, Logging, Rewards, Run, Training, Verbosity};
+pub use pretrain::{Architecture, Pretraining, Share};
+pub use problem::{Excerpt, Problem, Problems};
+pub use supervision::{Backoff, Deadlines, Restarts, Supervision};
+pub use validate::{World, validate};

@@ -1,0 +1,184 @@
+//! Whole files in, whole verdicts out.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const DOMAIN: &str = "environment: {domain: desk.yaml}\n";
+
+fn folder(text: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("run.yaml"), text).unwrap();
+    fs::write(folder.path().join("desk.yaml"), "").unwrap();
+    folder
+}
+
+fn rungs(_: &Path) -> Result<Vec<String>, String> {
+    Ok(["first", "standard", "hard"].map(str::to_owned).to_vec())
+}
+
+fn loaded(text: &str, sets: &[&str]) -> Result<Config, Problems> {
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    load(&folder(text).path().join("run.yaml"), &sets, rungs)
+}
+
+/// The problems as printed, without the folder's random name.
+fn rejected(text: &str, sets: &[&str]) -> String {
+    let problems = loaded(text, sets).unwrap_err();
+    problems.to_string().replace(&format!("{}/", problems.file.parent().unwrap().display()), "")
+}
+
+#[test]
+fn a_file_that_names_only_its_domain_is_a_run_of_defaults() {
+    let config = loaded(DOMAIN, &[]).unwrap();
+    assert_eq!((config.run.name.as_str(), &config.training), ("run", &Training::default()));
+    assert!(config.environment.domain.ends_with("desk.yaml") && config.environment.domain.is_absolute());
+}
+
+#[test]
+fn an_unknown_key_is_shown_where_it_stands_with_the_one_that_was_meant() {
+    let printed = rejected(&format!("{DOMAIN}training:\n  # how long\n  stepz: 5\n"), &[]);
+    let wanted = "\
+error: unknown key `stepz` in `training`
+ --> run.yaml:4:3
+  |
+4 |   stepz: 5
+  |   ^^^^^
+  = help: did you mean `steps`?
+
+run.yaml: 1 problem";
+    assert_eq!(printed, wanted);
+}
+
+#[test]
+fn every_problem_of_every_kind_is_told_at_once_in_the_order_written() {
+    let text = "\
+environment:
+  domain: desk.yaml
+  rung: standart
+training:
+  algorithm: gpro
+  group_size: 1
+  learning_rate: fast
+  betas: [0.9, 1.5]
+  grpo: {clip_low: 2}
+steps: 3
+supervision:
+  deadlines:
+    generate: 30
+run:
+  name: 2024
+";
+    let printed = rejected(text, &[]);
+    let found: Vec<&str> = printed.lines().filter(|line| line.starts_with("error")).collect();
+    let wanted = [
+        "error: `environment.rung` cannot be `standart`",
+        "error: `training.algorithm` cannot be `gpro`",
+        "error: `training.group_size` is 1",
+        "error: `training.learning_rate` is the text \"fast\"",
+        "error: `training.betas` is [0.9, 1.5]",
+        "error: `training.grpo.clip_low` must lie between 0 and 1, but is 2",
+        "error: unknown key `steps` in the file",
+        "error: `supervision.deadlines.generate` is 30",
+        "error: `run.name` is 2024",
+    ];
+    assert_eq!(found, wanted, "{printed}");
+    assert!(printed.contains("help: did you mean `standard`?") && printed.contains("help: did you mean `grpo`?"));
+    assert!(printed.contains("help: did you mean `training.steps`?"));
+    assert!(printed.contains("allowed: a duration with its unit") && printed.contains("write it in quotes: \"2024\""));
+}
+
+#[test]
+fn an_override_is_as_if_the_file_had_said_so() {
+    let sets = ["training.steps=7", "agent.sampling.stop=[\"\\n\"]", "supervision.backoff.min=1.5s", "run.name=night"];
+    let config = loaded(&format!("{DOMAIN}training: {{steps: 5, group_size: 4}}\n"), &sets).unwrap();
+    assert_eq!((config.training.steps, config.training.group_size), (7, 4));
+    assert_eq!((config.agent.sampling.stop, config.run.name), (vec!["\n".to_owned()], "night".to_owned()));
+    assert_eq!(config.supervision.backoff.min, Duration::from_millis(1500));
+}
+
+#[test]
+fn a_bad_override_is_shown_like_a_bad_line() {
+    let printed = rejected(DOMAIN, &["training.stepz=5", "training.steps=many", "nonsense"]);
+    assert!(
+        printed.contains(
+            "unknown key `stepz` in `training`\n --> --set:1:10\n  |\n1 | training.stepz=5\n  |          ^^^^^"
+        )
+    );
+    assert!(printed.contains("1 | training.steps=many\n  |                ^^^^"), "{printed}");
+    assert!(printed.contains("`--set nonsense` is not of the form `key=value`"));
+    assert!(printed.ends_with("run.yaml: 3 problems"));
+}
+
+#[test]
+fn a_file_that_is_not_yaml_or_not_there_is_one_problem() {
+    let printed = rejected("training:\n  steps: [1,\nrun: {", &[]);
+    assert!(printed.contains("this is not YAML") && printed.contains("--> run.yaml:"), "{printed}");
+    let missing = load(Path::new("no/such.yaml"), &[], rungs).unwrap_err().to_string();
+    assert!(missing.contains("cannot read no/such.yaml"), "{missing}");
+    assert!(rejected("- a\n- list\n", &[]).contains("the file is a list"));
+}
+
+#[test]
+fn an_empty_section_is_one_of_defaults() {
+    assert_eq!(loaded(&format!("{DOMAIN}training:\nlogging:\n"), &[]).unwrap().training, Training::default());
+}
+
+#[test]
+fn a_missing_domain_or_model_is_named() {
+    assert!(rejected("", &[]).contains("`environment.domain`: no domain is named"));
+    let printed = rejected("environment: {domain: dusk.yaml}\nagent: {model: ../weights}\n", &[]);
+    assert!(printed.contains("there is no dusk.yaml in ") && printed.contains("there is no folder `../weights`"));
+    assert!(
+        rejected(&format!("{DOMAIN}agent: {{model: 'builtin:tinny'}}"), &[]).contains("did you mean `builtin:tiny`?")
+    );
+}
+
+#[test]
+fn what_is_written_down_reads_back_the_same_and_in_the_same_words() {
+    let folder = folder(DOMAIN);
+    let sets = ["agent.sampling.top_p=0.9", "training.learning_rate=3e-4"].map(str::to_owned);
+    let config = load(&folder.path().join("run.yaml"), &sets, rungs).unwrap();
+    let yaml = config.to_yaml();
+    fs::write(folder.path().join("config.yaml"), &yaml).unwrap();
+    let again = load(&folder.path().join("config.yaml"), &[], rungs).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((again.to_yaml(), again), (yaml, config));
+}
+
+#[test]
+fn a_run_is_resumed_only_as_itself() {
+    let recorded = loaded(DOMAIN, &[]).unwrap().fingerprint();
+    let same = loaded(DOMAIN, &["logging.level=debug", "run.output_dir=elsewhere", "supervision.attempts=9"]).unwrap();
+    assert_eq!(Fingerprint::differences(&recorded, &same.fingerprint()), []);
+    let other = loaded(DOMAIN, &["run.seed=4", "training.grpo.scale=none"]).unwrap().fingerprint();
+    let differences: Vec<String> =
+        Fingerprint::differences(&recorded, &other).iter().map(ToString::to_string).collect();
+    assert_eq!(differences, ["run.seed was 0 and is now 4", "training.grpo.scale was std and is now none"]);
+}
+
+#[test]
+fn a_pre_training_is_checked_in_the_same_way() {
+    let read = |text: &str| load_pretraining(&folder(text).path().join("run.yaml"), &[], rungs);
+    assert!(read("domain: desk.yaml\nrungs: [{rung: standard, weight: 1}]\n").is_ok());
+    let printed =
+        read("domain: desk.yaml\nmodel: {heads: 3, hiden: 64}\nrungs: []\nbatch: 0\n").unwrap_err().to_string();
+    for wanted in
+        ["unknown key `hiden`", "`model.kv_heads` is 2", "`model.hidden` is 128", "`rungs` is empty", "`batch` is 0"]
+    {
+        assert!(printed.contains(wanted), "{wanted}: {printed}");
+    }
+}
+
+#[test]
+fn every_run_that_is_shipped_is_valid() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let yaml = |name: &str| config.join(name);
+    for name in ["quickstart.yaml", "hard.yaml", "smoke.yaml"] {
+        load(&yaml(name), &[], rungs).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+    load_pretraining(&yaml("pretrain-tiny.yaml"), &[], rungs).unwrap_or_else(|problems| panic!("{problems}"));
+}

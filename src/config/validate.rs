@@ -1,0 +1,257 @@
+//! What each value means, alone and beside the others.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use super::load::quoted;
+use super::suggest::nearest;
+use super::{Config, Pretraining, Problem, Supervision, Training, duration};
+
+/// Policies that need no file.
+const BUILT_IN: [&str; 1] = ["builtin:tiny"];
+
+/// What a configuration refers to but does not contain.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// Whether the policy's folder is there.
+    pub model_exists: bool,
+    /// The names of the domain's rungs, or why there are none.
+    pub rungs: Result<Vec<String>, String>,
+}
+
+/// Everything that is wrong with `config`, in the order of its sections. Empty if it can be run.
+#[must_use]
+pub fn validate(config: &Config, world: &World) -> Vec<Problem> {
+    let mut found = Findings::default();
+    found.version(config.version);
+    let name = &config.run.name;
+    let plain = !name.starts_with('.') && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
+    found.check(plain && !name.is_empty(), "run.name", name, "letters, digits, `-`, `_` and `.`, the first not `.`");
+    agent(config, world, &mut found);
+    found.rung("environment.domain", "environment.rung", &config.environment.rung, world.rungs.as_deref());
+    rewards(config, &mut found);
+    training(&config.training, &mut found);
+    found.check(config.evaluation.episodes >= 1, "evaluation.episodes", config.evaluation.episodes, "at least 1");
+    supervision(&config.supervision, &mut found);
+    found.0
+}
+
+/// Everything that is wrong with `config`. `rungs` are the domain's, or why there are none.
+#[must_use]
+pub(super) fn validate_pretraining(config: &Pretraining, rungs: Result<&[String], &String>) -> Vec<Problem> {
+    let mut found = Findings::default();
+    found.version(config.version);
+    let model = &config.model;
+    found.check(model.layers >= 1, "model.layers", model.layers, "at least 1");
+    found.check(model.heads >= 1, "model.heads", model.heads, "at least 1");
+    let even = model.hidden >= 1 && model.hidden.is_multiple_of(2 * model.heads);
+    found.check(even, "model.hidden", model.hidden, format!("a multiple of 2 * heads = {}", 2 * model.heads));
+    let shared = model.kv_heads >= 1 && model.heads.is_multiple_of(model.kv_heads);
+    found.check(shared, "model.kv_heads", model.kv_heads, format!("a divisor of heads = {}", model.heads));
+    found.check(model.intermediate >= 1, "model.intermediate", model.intermediate, "at least 1");
+    found.check(model.vocab_size >= 64, "model.vocab_size", model.vocab_size, "at least 64");
+    found.check(model.max_context >= 16, "model.max_context", model.max_context, "at least 16");
+    found.check(
+        model.rope_theta > 1.0 && model.rope_theta.is_finite(),
+        "model.rope_theta",
+        model.rope_theta,
+        "above 1",
+    );
+    found.check(!config.rungs.is_empty(), "rungs", "empty", "at least one rung with its weight");
+    for share in &config.rungs {
+        found.check(
+            share.weight > 0.0 && share.weight.is_finite(),
+            "rungs",
+            format!("{} times `{}`", share.weight, share.rung),
+            "weights above 0",
+        );
+        found.rung("domain", "rungs", &share.rung, rungs);
+    }
+    found.check(config.steps >= 1, "steps", config.steps, "at least 1");
+    found.check(config.batch >= 1, "batch", config.batch, "at least 1");
+    found.check(in_unit(config.learning_rate), "learning_rate", config.learning_rate, "above 0, at most 1");
+    found.sentences("schedule", config.schedule.validate(config.steps));
+    found.check(at_least_zero(config.weight_decay), "weight_decay", config.weight_decay, "0 or more");
+    found.check(above_zero(config.max_grad_norm), "max_grad_norm", config.max_grad_norm, "above 0");
+    found.0
+}
+
+fn agent(config: &Config, world: &World, found: &mut Findings) {
+    let agent = &config.agent;
+    if agent.model.starts_with("builtin:") {
+        if !BUILT_IN.contains(&agent.model.as_str()) {
+            found.unknown("agent.model", &agent.model, &BUILT_IN);
+        }
+    } else if !world.model_exists {
+        let problem = Problem::new("agent.model", format!("there is no folder `{}`", agent.model));
+        found.0.push(problem.allowed(format!("{}, or a folder with a model", quoted(&BUILT_IN))));
+    }
+    let sampling = &agent.sampling;
+    let temperature = sampling.temperature;
+    found.check(
+        temperature > 0.0 && temperature.is_finite(),
+        "agent.sampling.temperature",
+        temperature,
+        "above 0: a policy that never explores learns nothing",
+    );
+    found.check(
+        sampling.top_p > 0.0 && sampling.top_p <= 1.0,
+        "agent.sampling.top_p",
+        sampling.top_p,
+        "above 0, at most 1",
+    );
+    found.check((0.0..1.0).contains(&sampling.min_p), "agent.sampling.min_p", sampling.min_p, "0 or more, below 1");
+    found.check(agent.max_context >= 16, "agent.max_context", agent.max_context, "at least 16");
+    let room = 1..agent.max_context.max(2);
+    found.check(
+        room.contains(&sampling.max_tokens),
+        "agent.sampling.max_tokens",
+        sampling.max_tokens,
+        format!("at least 1, below agent.max_context = {}", agent.max_context),
+    );
+    found.check(
+        sampling.stop.iter().all(|text| !text.is_empty()),
+        "agent.sampling.stop",
+        "a list with an empty text",
+        "texts of at least one character",
+    );
+}
+
+fn rewards(config: &Config, found: &mut Findings) {
+    let rewards = &config.rewards;
+    for (key, weight) in
+        [("rewards.success_weight", rewards.success_weight), ("rewards.turn_weight", rewards.turn_weight)]
+    {
+        found.check(weight >= 0.0 && weight.is_finite(), key, weight, "0 or more");
+    }
+    found.check(
+        rewards.success_weight != 0.0 || rewards.turn_weight != 0.0,
+        "rewards.success_weight",
+        "0, and so is `rewards.turn_weight`",
+        "at least one of them above 0",
+    );
+}
+
+fn training(training: &Training, found: &mut Findings) {
+    found.check(training.steps >= 1, "training.steps", training.steps, "at least 1");
+    found.check(training.groups_per_step >= 1, "training.groups_per_step", training.groups_per_step, "at least 1");
+    found.check(
+        training.group_size >= 2,
+        "training.group_size",
+        training.group_size,
+        "at least 2: an episode's credit is its reward measured against its siblings",
+    );
+    found.check(
+        in_unit(training.learning_rate),
+        "training.learning_rate",
+        training.learning_rate,
+        "above 0, at most 1",
+    );
+    found.sentences("training.schedule", training.schedule.validate(training.steps));
+    found.sentences("training.grpo", training.grpo.validate());
+    found.check(at_least_zero(training.weight_decay), "training.weight_decay", training.weight_decay, "0 or more");
+    let [first, second] = training.betas;
+    let decaying = |beta: f64| (0.0..1.0).contains(&beta);
+    found.check(
+        decaying(first) && decaying(second),
+        "training.betas",
+        format!("[{first}, {second}]"),
+        "two numbers, each 0 or more and below 1",
+    );
+    found.check(above_zero(training.epsilon), "training.epsilon", training.epsilon, "above 0");
+    found.check(above_zero(training.max_grad_norm), "training.max_grad_norm", training.max_grad_norm, "above 0");
+    found.check(
+        training.micro_batch_tokens >= 1,
+        "training.micro_batch_tokens",
+        training.micro_batch_tokens,
+        "at least 1",
+    );
+    found.check(training.save_every >= 1, "training.save_every", training.save_every, "at least 1");
+    found.check(training.keep_checkpoints >= 1, "training.keep_checkpoints", training.keep_checkpoints, "at least 1");
+}
+
+fn supervision(supervision: &Supervision, found: &mut Findings) {
+    let Supervision { max_live_episodes, attempts, restarts, backoff, deadlines } = supervision;
+    found.check(*max_live_episodes >= 1, "supervision.max_live_episodes", max_live_episodes, "at least 1");
+    found.check(*attempts >= 1, "supervision.attempts", attempts, "at least 1");
+    found.positive("supervision.restarts.within", restarts.within);
+    found.positive("supervision.backoff.min", backoff.min);
+    let ordered = backoff.max >= backoff.min;
+    found.check(
+        ordered,
+        "supervision.backoff.max",
+        duration::text(backoff.max),
+        format!("at least backoff.min = {}", duration::text(backoff.min)),
+    );
+    for (name, deadline) in [
+        ("generate", deadlines.generate),
+        ("environment", deadlines.environment),
+        ("judge", deadlines.judge),
+        ("load", deadlines.load),
+        ("save", deadlines.save),
+        ("stall", deadlines.stall),
+    ] {
+        found.positive(&format!("supervision.deadlines.{name}"), deadline);
+    }
+}
+
+fn above_zero(number: f64) -> bool {
+    number > 0.0 && number.is_finite()
+}
+
+fn at_least_zero(number: f64) -> bool {
+    number >= 0.0 && number.is_finite()
+}
+
+fn in_unit(number: f64) -> bool {
+    number > 0.0 && number <= 1.0
+}
+
+#[derive(Default)]
+struct Findings(Vec<Problem>);
+
+impl Findings {
+    fn check(&mut self, holds: bool, key: &str, found: impl Display, allowed: impl Into<String>) {
+        if !holds {
+            self.0.push(Problem::new(key, format!("`{key}` is {found}")).allowed(allowed));
+        }
+    }
+
+    fn positive(&mut self, key: &str, time: Duration) {
+        self.check(!time.is_zero(), key, duration::text(time), "above 0");
+    }
+
+    fn version(&mut self, version: u32) {
+        self.check(version == 1, "version", version, "1, the only one this program knows");
+    }
+
+    fn unknown<S: AsRef<str>>(&mut self, key: &str, name: &str, allowed: &[S]) {
+        let problem = Problem::new(key, format!("`{key}` cannot be `{name}`")).allowed(quoted(allowed));
+        self.0.push(match nearest(name, allowed.iter().map(AsRef::as_ref)) {
+            Some(near) => problem.help(format!("did you mean `{near}`?")),
+            None => problem,
+        });
+    }
+
+    /// Sentences about the keys of `section`, each beginning with the key it is about.
+    fn sentences(&mut self, section: &str, sentences: Vec<String>) {
+        self.0.extend(sentences.into_iter().map(|sentence| {
+            let (name, rest) = sentence.split_once(' ').unwrap_or((&sentence, ""));
+            let key = format!("{section}.{name}");
+            Problem::new(&key, format!("`{key}` {rest}"))
+        }));
+    }
+
+    /// `name` must be one of the domain's rungs; a domain that has none is one problem, however many rungs are asked of it.
+    fn rung(&mut self, domain: &str, key: &str, name: &str, rungs: Result<&[String], &String>) {
+        match rungs {
+            Ok(rungs) if rungs.iter().any(|rung| rung == name) => {}
+            Ok(rungs) => self.unknown(key, name, rungs),
+            Err(_) if self.0.iter().any(|problem| problem.key == domain) => {}
+            Err(reason) => self.0.push(
+                Problem::new(domain, format!("`{domain}`: {reason}"))
+                    .help(format!("`{domain}` names a domain's YAML file, such as `domains/support_desk.yaml`")),
+            ),
+        }
+    }
+}
