@@ -95,8 +95,14 @@ pub fn linear_weight_gradient(dy: &[f32], x: &[f32], dw: &mut [f32], (m, k, n): 
 }
 
 /// `y[m, n] = x[m, k] wt[k, n]`, plus `y` itself if `accumulate`: [`linear`] with the weight stored transposed, which is what decoding
-/// a few rows at a time wants.
+/// a few rows at a time wants. A row's result does not depend on how many rows there are.
 pub fn matmul_add(x: &[f32], wt: &[f32], y: &mut [f32], (m, k, n): (usize, usize, usize), accumulate: bool) {
+    if m == 1 {
+        // A single row would take gemm's matrix-vector path, which sums in another order.
+        let mut two = [&y[..n], &y[..n]].concat();
+        matmul_add(&x[..k].repeat(2), wt, &mut two, (2, k, n), accumulate);
+        return y.copy_from_slice(&two[..n]);
+    }
     product((m, n, k), 1.0, (x, View::rows(k)), (wt, View::rows(n)), (y, View::rows(n)), accumulate, threads());
 }
 

@@ -1,0 +1,216 @@
+//! The engine: requests in, completions out.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use stateset_domain::{
+    Completion, Digest, Engine, EngineError, Finish, Finished, GenerateRequest, PolicySnapshot, PolicyVersion, Poll,
+    Sampling, Tokenizer,
+};
+use stateset_kernels::cpu::Row;
+use stateset_models::{Choice, Decode, HostWeights, ModelConfig, Sampler, ServedWeights};
+
+use crate::schedule::feed;
+use crate::slots::Slots;
+
+/// How much an engine takes on at once.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineLimits {
+    /// Conversations whose prefixes are kept.
+    pub slots: usize,
+    /// Tokens of one conversation.
+    pub positions: usize,
+    /// Tokens fed in one step.
+    pub step_tokens: usize,
+}
+
+/// Serves one decoder on the CPU.
+pub struct BatchEngine {
+    config: ModelConfig,
+    tokenizer: Arc<dyn Tokenizer>,
+    limits: EngineLimits,
+    decode: Decode,
+    served: Option<(PolicyVersion, ServedWeights)>,
+    slots: Slots,
+    waiting: VecDeque<GenerateRequest>,
+    live: Vec<Live>,
+}
+
+/// A request that has a slot.
+struct Live {
+    request: GenerateRequest,
+    slot: usize,
+    /// The conversation so far: the request's tokens, then what was sampled.
+    tokens: Vec<u32>,
+    /// How many of them the cache holds.
+    cached: usize,
+    log_probs: Vec<f32>,
+}
+
+impl Live {
+    fn sampled(&self) -> &[u32] {
+        &self.tokens[self.request.tokens.len()..]
+    }
+
+    fn restart(&mut self) {
+        self.tokens.truncate(self.request.tokens.len());
+        self.log_probs.clear();
+        self.cached = 0;
+    }
+}
+
+impl BatchEngine {
+    /// An engine for decoders shaped like `config`; it serves nothing until a snapshot is loaded.
+    #[must_use]
+    pub fn new(config: &ModelConfig, tokenizer: Arc<dyn Tokenizer>, limits: EngineLimits) -> Self {
+        let positions = limits.positions.min(config.max_position_embeddings);
+        let limits = EngineLimits { positions, ..limits };
+        Self {
+            config: config.clone(),
+            tokenizer,
+            limits,
+            decode: Decode::new(config, limits.slots, positions),
+            served: None,
+            slots: Slots::new(limits.slots),
+            waiting: VecDeque::new(),
+            live: Vec::new(),
+        }
+    }
+
+    fn check(&self, request: &GenerateRequest) -> Result<(), EngineError> {
+        let refuse = |reason: String| Err(EngineError::Request(reason));
+        let (length, room) = (request.tokens.len(), self.limits.positions);
+        if length == 0 || length >= room {
+            return refuse(format!("{length} tokens; it must have at least 1 and leave room for a reply in {room}"));
+        }
+        if let Some(id) = request.tokens.iter().find(|id| **id as usize >= self.config.vocab_size) {
+            return refuse(format!("token {id} is beyond the vocabulary of {}", self.config.vocab_size));
+        }
+        let Sampling { temperature, top_p, min_p, max_tokens, .. } = &request.sampling;
+        if !(*temperature >= 0.0 && temperature.is_finite()) {
+            return refuse(format!("temperature {temperature} is not 0 or more"));
+        }
+        if !(*top_p > 0.0 && *top_p <= 1.0 && (0.0..=1.0).contains(min_p) && *max_tokens > 0) {
+            return refuse(format!("top_p {top_p}, min_p {min_p} or max_tokens {max_tokens} is out of range"));
+        }
+        let same = |other: &GenerateRequest| other.conversation == request.conversation;
+        if self.waiting.iter().any(same) || self.live.iter().any(|live| same(&live.request)) {
+            return refuse(format!("conversation {} already has a live request", request.conversation));
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self) {
+        while let Some(request) = self.waiting.front() {
+            let Some((slot, cached)) = self.slots.acquire(request.conversation, &request.tokens) else { return };
+            let Some(request) = self.waiting.pop_front() else { return };
+            self.live.push(Live { tokens: request.tokens.clone(), request, slot, cached, log_probs: Vec::new() });
+        }
+    }
+
+    /// Feeds every live request and samples for those that have caught up with themselves.
+    fn advance(&mut self) -> Result<(), EngineError> {
+        let Some((_, weights)) = &self.served else {
+            return Err(EngineError::Compute("no weights are loaded".into()));
+        };
+        let pending: Vec<usize> = self.live.iter().map(|live| live.tokens.len() - live.cached).collect();
+        let fed = feed(&pending, self.limits.step_tokens);
+        let (mut tokens, mut rows, mut selected, mut samplers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (index, (live, count)) in self.live.iter_mut().zip(fed).enumerate() {
+            let end = live.cached + count;
+            tokens.extend_from_slice(&live.tokens[live.cached..end]);
+            rows.extend((live.cached..end).map(|position| Row { position, slot: live.slot }));
+            live.cached = end;
+            if count > 0 && end == live.tokens.len() {
+                selected.push(rows.len() - 1);
+                samplers.push(index);
+            }
+        }
+        let mut logits = self.decode.step(weights, &tokens, &rows, &selected);
+        let choices = self.choose(&mut logits, &samplers);
+        self.decode.recycle(logits);
+        for (index, choice) in samplers.into_iter().zip(choices) {
+            let live = &mut self.live[index];
+            if !choice.log_prob.is_finite() {
+                return Err(EngineError::Compute("logits are not finite".into()));
+            }
+            live.tokens.push(choice.token);
+            live.log_probs.push(choice.log_prob);
+        }
+        Ok(())
+    }
+
+    fn choose(&self, logits: &mut [f32], samplers: &[usize]) -> Vec<Choice> {
+        let rows = logits.par_chunks_mut(self.config.vocab_size).zip(samplers).with_min_len(8);
+        let choose = |sampler: &mut Sampler, (row, index): (&mut [f32], &usize)| {
+            let live = &self.live[*index];
+            let u = live.request.stream.uniform_at(live.log_probs.len() as u64);
+            sampler.choose(row, &live.request.sampling, u)
+        };
+        rows.map_init(Sampler::default, choose).collect()
+    }
+
+    fn finish(&self, live: &Live) -> Result<Option<Finish>, EngineError> {
+        let (sampled, request) = (live.sampled(), &live.request);
+        let Some(last) = sampled.last() else { return Ok(None) };
+        if request.stop_tokens.contains(last) {
+            return Ok(Some(Finish::Stop));
+        }
+        if !request.sampling.stop.is_empty() {
+            let text = self.tokenizer.decode(sampled).map_err(|error| EngineError::Compute(error.to_string()))?;
+            if request.sampling.stop.iter().any(|stop| text.contains(stop)) {
+                return Ok(Some(Finish::Stop));
+            }
+        }
+        let full = sampled.len() >= request.sampling.max_tokens || live.tokens.len() >= self.limits.positions;
+        Ok(full.then_some(Finish::Length))
+    }
+}
+
+impl Engine for BatchEngine {
+    fn load(&mut self, snapshot: &PolicySnapshot) -> Result<Digest, EngineError> {
+        let weights = HostWeights::from_tensors(&self.config, snapshot.tensors());
+        let weights = weights.map_err(|error| EngineError::Snapshot(error.to_string()))?;
+        self.served = Some((snapshot.version(), ServedWeights::new(&weights)));
+        self.slots.forget();
+        self.live.iter_mut().for_each(Live::restart);
+        Ok(PolicySnapshot::digest_of(snapshot.tensors()))
+    }
+
+    fn submit(&mut self, request: GenerateRequest) -> Result<(), EngineError> {
+        self.check(&request)?;
+        self.waiting.push_back(request);
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<Poll, EngineError> {
+        self.admit();
+        if self.live.is_empty() {
+            return Ok(Poll { finished: Vec::new(), live: self.waiting.len() });
+        }
+        // A scope runs its body on a pool worker, which spares every kernel a wake-up from outside.
+        rayon::scope(|_| self.advance())?;
+        let version = self.served.as_ref().map(|(version, _)| *version).unwrap_or_default();
+        let mut finished = Vec::new();
+        let mut still = Vec::with_capacity(self.live.len());
+        for live in std::mem::take(&mut self.live) {
+            let Some(finish) = self.finish(&live)? else {
+                still.push(live);
+                continue;
+            };
+            self.slots.idle(live.request.conversation, &live.tokens[..live.cached]);
+            let tokens = live.sampled().to_vec();
+            let completion = Completion { tokens, log_probs: live.log_probs, version, finish };
+            finished.push(Finished { id: live.request.id, completion });
+        }
+        self.live = still;
+        Ok(Poll { finished, live: self.live.len() + self.waiting.len() })
+    }
+
+    fn release(&mut self, conversation: u64) {
+        self.waiting.retain(|request| request.conversation != conversation);
+        self.live.retain(|live| live.request.conversation != conversation);
+        self.slots.release(conversation);
+    }
+}
