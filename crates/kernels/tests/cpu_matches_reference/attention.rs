@@ -1,0 +1,56 @@
+//! Attention over packed sequences, for training.
+
+use proptest::prelude::*;
+use stateset_kernels::{cpu, reference};
+
+use crate::{assert_close, numbers, reproducible, wide};
+
+const THETA: f64 = 10_000.0;
+
+/// `scale` sets how peaked the probabilities are: scores go up to about `scale^2 sqrt(head_dim)`.
+fn case(lengths: &[usize], (heads, kv_heads, head_dim): (usize, usize, usize), scale: f32, seed: u64, tolerance: f64) {
+    let packed = cpu::Packed { lengths: lengths.to_vec(), heads, kv_heads, head_dim };
+    let rope = cpu::Rope::new(lengths.iter().copied().max().unwrap_or(0), head_dim, THETA);
+    let qkv = numbers(seed, packed.tokens() * packed.row(), scale);
+    let dout = numbers(seed + 1, packed.tokens() * heads * head_dim, 1.0);
+    let [out, dqkv] = reproducible(|| {
+        let (mut out, mut lse) = (vec![f32::NAN; dout.len()], vec![f32::NAN; packed.tokens() * heads]);
+        let mut dqkv = vec![f32::NAN; qkv.len()];
+        cpu::attention(&packed, &rope, &qkv, &mut out, &mut lse);
+        cpu::attention_backward(&packed, &rope, &qkv, &out, &dout, &lse, &mut dqkv);
+        [out, dqkv]
+    });
+    let packed = reference::Packed { lengths: lengths.to_vec(), heads, kv_heads, head_dim, theta: THETA };
+    let (qkv, dout) = (wide(&qkv), wide(&dout));
+    assert_close(&out, &reference::attention(&packed, &qkv), tolerance);
+    assert_close(&dqkv, &reference::attention_backward(&packed, &qkv, &dout), tolerance);
+}
+
+fn heads() -> impl Strategy<Value = (usize, usize, usize)> {
+    let width = prop_oneof![Just(2usize), Just(6), Just(16), Just(34)];
+    (1..4usize, 1..3usize, width).prop_map(|(group, kv_heads, head_dim)| (group * kv_heads, kv_heads, head_dim))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn attention_and_its_gradient_over_ragged_sequences(
+        lengths in prop::collection::vec(1..20usize, 0..5), heads in heads(), seed in 0..1000u64,
+    ) {
+        case(&lengths, heads, 1.5, seed, 5e-6);
+    }
+
+    #[test]
+    fn scores_of_hundreds_leave_one_token_with_everything(
+        lengths in prop::collection::vec(1..20usize, 1..4), heads in heads(), seed in 0..1000u64,
+    ) {
+        // Scores near 200 are right to 1e-5 nats or so, and the gradient carries keys and queries of up to 12.
+        case(&lengths, heads, 12.0, seed, 2e-4);
+    }
+}
+
+#[test]
+fn sequences_longer_than_a_block() {
+    case(&[64, 1, 65, 130], (2, 1, 6), 1.5, 3, 5e-6);
+}

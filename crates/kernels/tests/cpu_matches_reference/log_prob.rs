@@ -1,0 +1,58 @@
+//! Selective log-softmax and entropy.
+
+use proptest::prelude::*;
+use stateset_kernels::{cpu, reference};
+
+use crate::{assert_close, numbers, reproducible, wide};
+
+/// Logits up to `scale`; `tolerance` for values and gradients, in units of the largest expected entry.
+fn case(rows: usize, vocab: usize, temperature: f32, scale: f32, seed: u64, (values, gradients): (f64, f64)) {
+    let logits = numbers(seed, rows * vocab, scale);
+    let targets: Vec<u32> = (0..rows).map(|i| ((seed as usize + 31 * i) % vocab) as u32).collect();
+    let (d_log_prob, d_entropy) = (numbers(seed + 1, rows, 1.0), numbers(seed + 2, rows, 1.0));
+    let [log_prob, entropy, d_logits] = reproducible(|| {
+        let forward = cpu::log_prob(&logits, &targets, temperature, vocab);
+        let mut d_logits = vec![f32::NAN; rows * vocab];
+        let upstream = (d_log_prob.as_slice(), d_entropy.as_slice());
+        cpu::log_prob_backward(&logits, &targets, temperature, &forward, upstream, &mut d_logits);
+        [forward.log_prob, forward.entropy, d_logits]
+    });
+    let (logits, temperature) = (wide(&logits), f64::from(temperature));
+    let expected = reference::log_prob(&logits, &targets, temperature, vocab);
+    assert_close(&log_prob, &expected.log_prob, values);
+    assert_close(&entropy, &expected.entropy, values);
+    let upstream = (wide(&d_log_prob), wide(&d_entropy));
+    let expected = reference::log_prob_backward(&logits, &targets, temperature, vocab, (&upstream.0, &upstream.1));
+    assert_close(&d_logits, &expected, gradients);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn log_probs_entropies_and_gradients(
+        rows in 0..50usize, vocab in 1..200usize, temperature in prop_oneof![Just(1.0f32), 0.3..2.0f32], seed in 0..1000u64,
+    ) {
+        case(rows, vocab, temperature, 8.0, seed, (2e-6, 5e-6));
+    }
+
+    #[test]
+    fn extreme_logits_stay_finite_and_right(rows in 1..20usize, vocab in 1..100usize, seed in 0..1000u64) {
+        // Backward subtracts the saved log-sum-exp from the logit: near 1e4 that rounds to 1e-3 nats.
+        case(rows, vocab, 1.0, 1e4, seed, (2e-6, 2e-3));
+    }
+}
+
+#[test]
+fn two_equal_extreme_logits_share_the_probability() {
+    let (logits, targets) = ([1e4, -1e4, 1e4], [0]);
+    let cpu::LogProb { log_prob, entropy, .. } = cpu::log_prob(&logits, &targets, 1.0, 3);
+    let half = 0.5f64.ln();
+    assert_close(&log_prob, &[half], 1e-6);
+    assert_close(&entropy, &[-half], 1e-6);
+}
+
+#[test]
+fn a_vocabulary_of_thousands() {
+    case(3, 5003, 1.0, 8.0, 1, (2e-6, 5e-6));
+}
