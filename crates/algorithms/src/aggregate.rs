@@ -4,7 +4,7 @@
 //! |--------------------------|------------------------------------|---------------------------------|
 //! | [`Aggregation::Grpo`]    | `1 / (B n_i)`                      | DeepSeekMath, arXiv:2402.03300  |
 //! | [`Aggregation::Dapo`]    | `1 / N`                            | DAPO, arXiv:2503.14476 §3.3     |
-//! | [`Aggregation::DrGrpo`]  | `1 / (B L)`                        | Dr. GRPO, arXiv:2503.20783 §3.1 |
+//! | [`Aggregation::DrGrpo`]  | `1 / (B L)`                        | Dr. GRPO, arXiv:2503.20783      |
 //!
 //! with `B` sequences, `n_i` sampled tokens in one of them, `N` in all, and `L` the longest completion allowed. All three counts are
 //! taken over the whole optimizer batch, once, *before* it is split into micro-batches: a token's weight, and so its gradient, then
@@ -55,12 +55,6 @@ impl Normalizer {
             Aggregation::DrGrpo => self.sequences * self.max_completion_tokens,
         };
         1.0 / denominator.max(1) as f64
-    }
-
-    /// Sampled tokens in the batch.
-    #[must_use]
-    pub fn tokens(&self) -> usize {
-        self.tokens
     }
 }
 

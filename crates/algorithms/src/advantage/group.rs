@@ -5,7 +5,7 @@
 //! | Variant         | Centre | Scale                         | Source                              |
 //! |-----------------|--------|-------------------------------|-------------------------------------|
 //! | [`Scale::Std`]  | mean   | sample std (ddof 1) + `1e-4`  | DeepSeekMath, arXiv:2402.03300 §4.1 |
-//! | [`Scale::None`] | mean   | 1                             | Dr. GRPO, arXiv:2503.20783 §3.1     |
+//! | [`Scale::None`] | mean   | 1                             | Dr. GRPO, arXiv:2503.20783          |
 //!
 //! The paper leaves the kind of standard deviation open. This is the one of TRL (`scale_rewards=group`); verl adds `1e-6` instead,
 //! and ART divides by the population's.

@@ -8,7 +8,7 @@
 //!
 //! and the loss is the sum of `weight l`, the weights being those of the [`Normalizer`]. The clip is one-sided in effect: only a ratio
 //! that already went where its advantage pushes stops being pushed, so the slope `-A r` vanishes for `A > 0, r > 1 + clip_high` and for
-//! `A < 0, r < 1 - clip_low`, and nowhere else. Separate bounds are DAPO's clip-higher (arXiv:2503.14476 §3.1).
+//! `A < 0, r < 1 - clip_low` and, short of the clamp below, nowhere else. Separate bounds are DAPO's clip-higher (arXiv:2503.14476 §3.1).
 //!
 //! Where we differ from the paper: log-ratios are clamped to ±20 nats before `exp` (as in verl), and `kl_coef` is 0 unless asked for
 //! (as in TRL; the paper has 0.04).
