@@ -1,1 +1,18 @@
 //! One optimizer step: collate, log-probs, objective, backward, update; and the checkpoint format.
+//!
+//! Sequences are packed, never padded, and only sampled positions reach the head. The objective is evaluated on plain numbers
+//! ([`stateset_algorithms`]) and its slopes are back-propagated through the log-probabilities, so a new algorithm needs no new graph.
+
+mod batch;
+mod checkpoints;
+mod gradients;
+mod learner;
+mod optimizer;
+mod supervised;
+
+pub use batch::{Example, micro_batches};
+pub use checkpoints::CheckpointFolder;
+pub use gradients::Gradients;
+pub use learner::{GrpoLearner, LearnerSettings};
+pub use optimizer::{Optimizer, OptimizerSettings};
+pub use supervised::{Demonstration, Supervised, SupervisedReport, SupervisedSettings};

@@ -1,0 +1,109 @@
+//! From groups of trajectories to packed micro-batches.
+
+use std::ops::Range;
+
+use stateset_algorithms::Grpo;
+use stateset_domain::{Group, LearnerError, Trajectory};
+use stateset_models::PackedBatch;
+
+/// One trajectory as the optimizer sees it; the log-probability arrays have one entry per scored token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// Token ids of the whole conversation.
+    pub tokens: Vec<u32>,
+    /// Which of them were sampled and are scored.
+    pub scored: Vec<bool>,
+    /// The sampler's log-probabilities of the scored tokens, nats.
+    pub sampler: Vec<f64>,
+    /// Credit of each scored token.
+    pub advantage: f64,
+}
+
+impl Example {
+    fn new(trajectory: &Trajectory, advantage: f64) -> Result<Self, LearnerError> {
+        let length = trajectory.tokens.len();
+        if trajectory.mask.len() != length || trajectory.log_probs.len() != length {
+            return Err(LearnerError::Batch(format!(
+                "{}: tokens, mask and log-probs differ in length",
+                trajectory.episode
+            )));
+        }
+        if trajectory.mask.first() == Some(&true) {
+            return Err(LearnerError::Batch(format!("{}: nothing precedes its first token", trajectory.episode)));
+        }
+        let sampled = trajectory.mask.iter().zip(&trajectory.log_probs).filter(|(mask, _)| **mask);
+        Ok(Self {
+            tokens: trajectory.tokens.clone(),
+            scored: trajectory.mask.clone(),
+            sampler: sampled.map(|(_, log_prob)| f64::from(*log_prob)).collect(),
+            advantage,
+        })
+    }
+
+    /// How many tokens are scored.
+    #[must_use]
+    pub fn scored_tokens(&self) -> usize {
+        self.sampler.len()
+    }
+}
+
+/// What an optimizer step is made from.
+pub(crate) struct Batch {
+    pub(crate) examples: Vec<Example>,
+    pub(crate) frac_zero_std_groups: f64,
+}
+
+impl Batch {
+    /// Advantages within each group, spread over every sampled token of a member.
+    pub(crate) fn new(groups: &[Group], grpo: &Grpo) -> Result<Self, LearnerError> {
+        let (mut examples, mut silent) = (Vec::new(), 0);
+        for group in groups {
+            let rewards = group.rewards();
+            if rewards.len() != group.members.len() {
+                return Err(LearnerError::Batch(format!("group {:?} holds an episode without a reward", group.id)));
+            }
+            let advantages = grpo.advantages(&rewards);
+            silent += usize::from(advantages.iter().all(|advantage| *advantage == 0.0));
+            for (member, advantage) in group.members.iter().zip(advantages) {
+                examples.push(Example::new(member, advantage)?);
+            }
+        }
+        Ok(Self { examples, frac_zero_std_groups: silent as f64 / groups.len().max(1) as f64 })
+    }
+}
+
+/// Cuts sequences, in order, into runs of at most `budget` tokens (or one sequence, if that alone is longer).
+#[must_use]
+pub fn micro_batches(lengths: &[usize], budget: usize) -> Vec<Range<usize>> {
+    let (mut runs, mut start, mut held) = (Vec::new(), 0, 0);
+    for (i, length) in lengths.iter().enumerate() {
+        if i > start && held + length > budget {
+            runs.push(start..i);
+            (start, held) = (i, 0);
+        }
+        held += length;
+    }
+    if start < lengths.len() {
+        runs.push(start..lengths.len());
+    }
+    runs
+}
+
+/// Examples end to end.
+pub(crate) fn pack<'a>(examples: impl IntoIterator<Item = &'a Example>) -> PackedBatch {
+    let mut packed = PackedBatch::default();
+    examples.into_iter().for_each(|example| packed.push(&example.tokens, &example.scored));
+    packed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn micro_batches_respect_the_budget_and_lose_nothing() {
+        assert_eq!(micro_batches(&[3, 3, 3], 6), [0..2, 2..3]);
+        assert_eq!(micro_batches(&[9, 1, 1], 4), [0..1, 1..3]);
+        assert_eq!(micro_batches(&[], 4), [0..0; 0]);
+    }
+}

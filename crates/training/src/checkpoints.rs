@@ -1,0 +1,169 @@
+//! Checkpoints on disk: `step-NNNNNN/`, wholly there or not there at all.
+//!
+//! Files are written into a folder with a temporary name and flushed; a manifest with the size and SHA-256 of each comes last; then the
+//! folder is renamed and its parent flushed. A reader verifies the manifest before it believes anything.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use stateset_domain::{Artifact, Checkpoint, Progress, Store, StoreError};
+
+/// Checkpoints of one run.
+#[derive(Debug)]
+pub struct CheckpointFolder {
+    root: PathBuf,
+    keep: usize,
+}
+
+const MANIFEST: &str = "manifest.json";
+const PREFIX: &str = "step-";
+const TEMPORARY: &str = ".writing-";
+
+/// What a whole checkpoint holds.
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    format: u32,
+    progress: Progress,
+    files: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    name: String,
+    bytes: u64,
+    sha256: String,
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    let path = path.to_path_buf();
+    move |source| StoreError::Io { action, path, source }
+}
+
+fn corrupt(path: &Path, reason: impl Into<String>) -> StoreError {
+    StoreError::Corrupt { path: path.to_path_buf(), reason: reason.into() }
+}
+
+impl CheckpointFolder {
+    /// The checkpoints under `root`, which is made if need be; the newest `keep` stay. Leftovers of interrupted writes are removed.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn open(root: impl Into<PathBuf>, keep: usize) -> Result<Self, StoreError> {
+        let store = Self { root: root.into(), keep: keep.max(1) };
+        fs::create_dir_all(&store.root).map_err(io("create", &store.root))?;
+        for name in store.names()?.iter().filter(|name| name.starts_with(TEMPORARY)) {
+            let path = store.root.join(name);
+            fs::remove_dir_all(&path).map_err(io("remove", &path))?;
+        }
+        Ok(store)
+    }
+
+    /// Where the checkpoint of `step` is kept.
+    #[must_use]
+    pub fn path(&self, step: u64) -> PathBuf {
+        self.root.join(format!("{PREFIX}{step:06}"))
+    }
+
+    fn names(&self) -> Result<Vec<String>, StoreError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.root).map_err(io("list", &self.root))? {
+            names.push(entry.map_err(io("list", &self.root))?.file_name().to_string_lossy().into_owned());
+        }
+        Ok(names)
+    }
+
+    /// Steps of whole checkpoints, oldest first.
+    fn steps(&self) -> Result<Vec<u64>, StoreError> {
+        let names = self.names()?;
+        let mut steps: Vec<u64> = names.iter().filter_map(|name| name.strip_prefix(PREFIX)?.parse().ok()).collect();
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    fn write_all(&self, folder: &Path, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        fs::create_dir_all(folder).map_err(io("create", folder))?;
+        let mut files = Vec::new();
+        for Artifact { name, bytes } in &checkpoint.artifacts {
+            write_synced(&folder.join(name), bytes)?;
+            files.push(Entry { name: name.clone(), bytes: bytes.len() as u64, sha256: sha256(bytes) });
+        }
+        let manifest = Manifest { format: 1, progress: checkpoint.progress.clone(), files };
+        let path = folder.join(MANIFEST);
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|error| corrupt(&path, error.to_string()))?;
+        write_synced(&path, &text)?;
+        sync_folder(folder)
+    }
+
+    fn prune(&self) -> Result<(), StoreError> {
+        let steps = self.steps()?;
+        for step in &steps[..steps.len().saturating_sub(self.keep)] {
+            let path = self.path(*step);
+            fs::remove_dir_all(&path).map_err(io("remove", &path))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut file = File::create(path).map_err(io("create", path))?;
+    file.write_all(bytes).map_err(io("write", path))?;
+    file.sync_all().map_err(io("flush", path))
+}
+
+fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(io("flush", path))
+}
+
+impl Store for CheckpointFolder {
+    fn save(&mut self, checkpoint: &Checkpoint) -> Result<PathBuf, StoreError> {
+        let step = checkpoint.progress.step;
+        let (temporary, path) = (self.root.join(format!("{TEMPORARY}{step:06}")), self.path(step));
+        if let Err(error) = self.write_all(&temporary, checkpoint) {
+            // The half-written folder is worth nothing; if it cannot be removed either, the next `open` will.
+            let _ = fs::remove_dir_all(&temporary);
+            return Err(error);
+        }
+        if path.exists() {
+            // The same step again, after a rewind: same seed, same content.
+            fs::remove_dir_all(&path).map_err(io("replace", &path))?;
+        }
+        fs::rename(&temporary, &path).map_err(io("rename", &temporary))?;
+        sync_folder(&self.root)?;
+        self.prune()?;
+        Ok(path)
+    }
+
+    fn latest(&self) -> Result<Option<Checkpoint>, StoreError> {
+        self.steps()?.last().map(|step| read(&self.path(*step))).transpose()
+    }
+}
+
+/// Reads and verifies one checkpoint.
+fn read(folder: &Path) -> Result<Checkpoint, StoreError> {
+    let path = folder.join(MANIFEST);
+    let text = fs::read(&path).map_err(io("read", &path))?;
+    let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| corrupt(&path, error.to_string()))?;
+    if manifest.format != 1 {
+        return Err(corrupt(&path, format!("format {} is not one this version reads (1)", manifest.format)));
+    }
+    let mut artifacts = Vec::new();
+    for entry in &manifest.files {
+        let path = folder.join(&entry.name);
+        let bytes = fs::read(&path).map_err(io("read", &path))?;
+        if bytes.len() as u64 != entry.bytes {
+            return Err(corrupt(&path, format!("it has {} bytes, {} were written", bytes.len(), entry.bytes)));
+        }
+        if sha256(&bytes) != entry.sha256 {
+            return Err(corrupt(&path, "its SHA-256 is not that of what was written"));
+        }
+        artifacts.push(Artifact { name: entry.name.clone(), bytes });
+    }
+    Ok(Checkpoint { progress: manifest.progress, artifacts })
+}

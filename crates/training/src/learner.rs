@@ -1,0 +1,214 @@
+//! The GRPO learner: groups in, a better policy out.
+//!
+//! Within an optimizer step the weights do not move, so the first epoch's own log-probabilities *are* the old policy's: the ratio is
+//! exactly 1 and no extra pass is needed. The sampler's log-probabilities are compared with them and the largest gap is reported.
+//! Later epochs reuse what the first one found.
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use stateset_algorithms::{Evaluation, Grpo, Normalizer, Schedule, Sequence};
+use stateset_domain::{Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport};
+use stateset_models::{Autograd, Pretrained, read_tensors, write_tensors};
+
+use crate::batch::{Batch, pack};
+use crate::{Example, Gradients, Optimizer, OptimizerSettings, micro_batches};
+
+/// Everything a learner is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LearnerSettings {
+    /// The objective.
+    pub grpo: Grpo,
+    /// Optimizer steps of the whole run; the schedule needs it.
+    pub total_steps: u64,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Its course.
+    pub schedule: Schedule,
+    /// The optimizer's constants.
+    pub optimizer: OptimizerSettings,
+    /// Temperature the episodes were sampled at.
+    pub temperature: f32,
+    /// Tokens of one forward pass. Changes memory, not the gradient.
+    pub micro_batch_tokens: usize,
+}
+
+/// Trains a decoder by group-relative policy optimisation.
+pub struct GrpoLearner {
+    base: Pretrained,
+    model: Autograd,
+    reference: Option<Autograd>,
+    optimizer: Optimizer,
+    settings: LearnerSettings,
+    step: u64,
+}
+
+/// The learner's own line in a checkpoint.
+#[derive(Serialize, Deserialize)]
+struct State {
+    step: u64,
+    optimizer_updates: u64,
+}
+
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "learner.json";
+
+fn compute(error: candle_core::Error) -> LearnerError {
+    LearnerError::Compute(error.to_string())
+}
+
+fn state(error: impl std::fmt::Display) -> LearnerError {
+    LearnerError::State(error.to_string())
+}
+
+/// Log-probabilities that later epochs need, one list per example.
+struct FirstEpoch {
+    old: Vec<Vec<f64>>,
+    reference: Option<Vec<Vec<f64>>>,
+}
+
+/// Sums over one epoch.
+#[derive(Default)]
+struct Epoch {
+    evaluation: Evaluation,
+    entropy_sum: f64,
+}
+
+impl GrpoLearner {
+    /// Starts from `base`, which is also the frozen reference.
+    ///
+    /// # Errors
+    /// [`LearnerError::Compute`] if a tensor cannot be made.
+    pub fn new(base: Pretrained, settings: LearnerSettings) -> Result<Self, LearnerError> {
+        let model = Autograd::new(&base.weights).map_err(compute)?;
+        let reference =
+            (settings.grpo.kl_coef > 0.0).then(|| Autograd::new(&base.weights)).transpose().map_err(compute)?;
+        let optimizer = Optimizer::new(&model, settings.optimizer.clone());
+        Ok(Self { base, model, reference, optimizer, settings, step: 0 })
+    }
+
+    /// Without a KL term, an example without advantage has no gradient at all: it is counted, and not computed.
+    fn teaches(&self, example: &Example) -> bool {
+        example.scored_tokens() > 0 && (example.advantage != 0.0 || self.reference.is_some())
+    }
+
+    fn train(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
+        let batch = Batch::new(groups, &self.settings.grpo)?;
+        let normalizer = self.settings.grpo.normalizer(batch.examples.iter().map(Example::scored_tokens));
+        let examples: Vec<&Example> = batch.examples.iter().filter(|example| self.teaches(example)).collect();
+        let lr = self.settings.learning_rate * self.settings.schedule.multiplier(self.step, self.settings.total_steps);
+        let mut report = StepReport { lr, frac_zero_std_groups: batch.frac_zero_std_groups, ..StepReport::default() };
+        let mut first = FirstEpoch { old: Vec::new(), reference: self.reference.is_some().then(Vec::new) };
+        for epoch in 0..self.settings.grpo.epochs {
+            let mut gradients = Gradients::zeros(&self.model);
+            let found = self.epoch(&examples, &normalizer, &mut first, &mut gradients).map_err(compute)?;
+            let norm = gradients.norm();
+            report.train_tokens += examples.iter().map(|example| example.tokens.len() as u64).sum::<u64>();
+            if !(found.evaluation.loss.is_finite() && norm.is_finite()) {
+                return Ok(StepReport { loss: found.evaluation.loss, grad_norm: norm, skipped: true, ..report });
+            }
+            if epoch == 0 {
+                report.log_prob_gap = gap(&examples, &first.old);
+                report.loss = found.evaluation.loss;
+                report.grad_norm = norm;
+            }
+            report.kl = found.evaluation.mean_kl();
+            report.clip_fraction = found.evaluation.clip_fraction();
+            report.entropy = found.entropy_sum / found.evaluation.tokens.max(1) as f64;
+            self.optimizer.update(&self.model, &gradients, norm, lr).map_err(compute)?;
+        }
+        Ok(report)
+    }
+
+    fn epoch(
+        &self,
+        examples: &[&Example],
+        normalizer: &Normalizer,
+        first: &mut FirstEpoch,
+        gradients: &mut Gradients,
+    ) -> candle_core::Result<Epoch> {
+        let lengths: Vec<usize> = examples.iter().map(|example| example.tokens.len()).collect();
+        let mut sum = Epoch::default();
+        for run in micro_batches(&lengths, self.settings.micro_batch_tokens) {
+            let part = &examples[run.clone()];
+            let packed = pack(part.iter().copied());
+            let found = self.model.log_probs(&packed, self.settings.temperature)?;
+            let new = per_example(part, &found.get(0)?)?;
+            if first.old.len() < run.end {
+                first.old.extend(new.iter().cloned());
+                if let (Some(reference), Some(kept)) = (&self.reference, &mut first.reference) {
+                    let found = reference.log_probs(&packed, self.settings.temperature)?.get(0)?;
+                    kept.extend(per_example(part, &found)?);
+                }
+            }
+            let scored = vec![true; part.iter().map(|example| example.scored_tokens()).max().unwrap_or(0)];
+            let sequence = |i: usize| Sequence {
+                new: &new[i],
+                old: &first.old[run.start + i],
+                reference: first.reference.as_ref().map(|reference| reference[run.start + i].as_slice()),
+                mask: &scored[..new[i].len()],
+                advantage: part[i].advantage,
+            };
+            let sequences: Vec<Sequence<'_>> = (0..part.len()).map(sequence).collect();
+            let mut slopes = vec![0.0; packed.targets.len()];
+            sum.evaluation += self.settings.grpo.evaluate(&sequences, normalizer, &mut slopes);
+            sum.entropy_sum += found.get(1)?.to_vec1::<f32>()?.iter().map(|h| f64::from(*h)).sum::<f64>();
+            gradients.add(&self.model, &slope(&found, &slopes)?.backward()?)?;
+        }
+        Ok(sum)
+    }
+}
+
+/// A scalar whose gradient with respect to the log-probabilities is `slopes`.
+fn slope(found: &Tensor, slopes: &[f64]) -> candle_core::Result<Tensor> {
+    let slopes: Vec<f32> = slopes.iter().map(|slope| *slope as f32).collect();
+    (found.get(0)? * Tensor::from_slice(&slopes, slopes.len(), &Device::Cpu)?)?.sum_all()
+}
+
+fn per_example(examples: &[&Example], log_probs: &Tensor) -> candle_core::Result<Vec<Vec<f64>>> {
+    let mut all = log_probs.to_vec1::<f32>()?.into_iter().map(f64::from);
+    Ok(examples.iter().map(|example| all.by_ref().take(example.scored_tokens()).collect()).collect())
+}
+
+fn gap(examples: &[&Example], trainer: &[Vec<f64>]) -> f64 {
+    let pairs = examples.iter().zip(trainer).flat_map(|(example, trainer)| example.sampler.iter().zip(trainer));
+    pairs.map(|(sampler, trainer)| (sampler - trainer).abs()).fold(0.0, f64::max)
+}
+
+impl Learner for GrpoLearner {
+    fn step(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
+        self.step += 1;
+        // A scope runs its body on a pool worker, which spares every kernel a wake-up from outside.
+        rayon::scope(|_| self.train(groups))
+    }
+
+    fn snapshot(&self) -> Result<PolicySnapshot, LearnerError> {
+        let weights = self.model.weights().map_err(compute)?;
+        Ok(PolicySnapshot::new(PolicyVersion(self.step), weights.to_tensors()))
+    }
+
+    fn save(&self) -> Result<Vec<Artifact>, LearnerError> {
+        let mut files = self.base.to_files(&self.model.weights().map_err(compute)?).map_err(state)?;
+        let bytes = write_tensors(&self.optimizer.to_tensors()).map_err(state)?;
+        files.push(Artifact { name: OPTIMIZER.into(), bytes });
+        let own = State { step: self.step, optimizer_updates: self.optimizer.updates() };
+        files.push(Artifact { name: STATE.into(), bytes: serde_json::to_vec_pretty(&own).map_err(state)? });
+        Ok(files)
+    }
+
+    fn restore(&mut self, artifacts: &[Artifact]) -> Result<(), LearnerError> {
+        let file = |name: &str| {
+            let found = artifacts.iter().find(|artifact| artifact.name == name);
+            found.map(|artifact| artifact.bytes.as_slice()).ok_or_else(|| state(format!("{name} is missing")))
+        };
+        let saved: State = serde_json::from_slice(file(STATE)?).map_err(state)?;
+        let averages = read_tensors(file(OPTIMIZER)?).map_err(state)?;
+        let model = Pretrained::from_files(artifacts.to_vec()).map_err(state)?;
+        if model.weights.config != self.base.weights.config {
+            return Err(state("config.json describes another model"));
+        }
+        self.model = Autograd::new(&model.weights).map_err(compute)?;
+        self.optimizer.restore(&averages, saved.optimizer_updates)?;
+        self.step = saved.step;
+        Ok(())
+    }
+}

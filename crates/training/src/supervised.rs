@@ -1,0 +1,100 @@
+//! Cloning demonstrations: the cross-entropy steps that make the built-in policy.
+
+use candle_core::{Device, Result, Tensor};
+use stateset_algorithms::Schedule;
+use stateset_models::{Autograd, HostWeights, PackedBatch};
+
+use crate::{Gradients, Optimizer, OptimizerSettings, micro_batches};
+
+/// A conversation to imitate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Demonstration {
+    /// Its token ids.
+    pub tokens: Vec<u32>,
+    /// Which of them the assistant said.
+    pub spoken: Vec<bool>,
+}
+
+/// How demonstrations are cloned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SupervisedSettings {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Its course.
+    pub schedule: Schedule,
+    /// The optimizer's constants.
+    pub optimizer: OptimizerSettings,
+    /// Weight of a token that the assistant did not say, against 1 for one it did: predicting users teaches words.
+    pub context_weight: f64,
+    /// Tokens of one forward pass.
+    pub micro_batch_tokens: usize,
+}
+
+/// What one step measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SupervisedReport {
+    /// Weighted cross-entropy, nats per assistant token.
+    pub loss: f64,
+    /// Gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Tokens trained on.
+    pub tokens: usize,
+}
+
+/// A model being cloned from demonstrations.
+pub struct Supervised {
+    model: Autograd,
+    optimizer: Optimizer,
+    settings: SupervisedSettings,
+    step: u64,
+}
+
+impl Supervised {
+    /// Starts from `weights`.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn new(weights: &HostWeights, settings: SupervisedSettings) -> Result<Self> {
+        let model = Autograd::new(weights)?;
+        let optimizer = Optimizer::new(&model, settings.optimizer.clone());
+        Ok(Self { model, optimizer, settings, step: 0 })
+    }
+
+    /// The weights as they stand.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn weights(&self) -> Result<HostWeights> {
+        self.model.weights()
+    }
+
+    /// One optimizer step on `batch`.
+    ///
+    /// # Errors
+    /// If a demonstration is longer than the context, or the arithmetic fails.
+    pub fn step(&mut self, batch: &[Demonstration]) -> Result<SupervisedReport> {
+        let spoken: usize = batch.iter().map(|demo| demo.spoken.iter().filter(|spoken| **spoken).count()).sum();
+        let lengths: Vec<usize> = batch.iter().map(|demo| demo.tokens.len()).collect();
+        let (mut gradients, mut loss) = (Gradients::zeros(&self.model), 0.0);
+        for run in micro_batches(&lengths, self.settings.micro_batch_tokens) {
+            let (mut packed, mut weights) = (PackedBatch::default(), Vec::new());
+            for demo in &batch[run] {
+                packed.push(&demo.tokens, &vec![true; demo.tokens.len()]);
+                let weigh = |spoken: &bool| if *spoken { 1.0 } else { self.settings.context_weight };
+                weights.extend(demo.spoken[1..].iter().map(|said| (-weigh(said) / spoken.max(1) as f64) as f32));
+            }
+            let found = self.model.log_probs(&packed, 1.0)?;
+            let weights = Tensor::from_vec(weights, packed.targets.len(), &Device::Cpu)?;
+            let part = (found.get(0)? * weights)?.sum_all()?;
+            loss += f64::from(part.to_scalar::<f32>()?);
+            gradients.add(&self.model, &part.backward()?)?;
+        }
+        self.step += 1;
+        let lr = self.settings.learning_rate * self.settings.schedule.multiplier(self.step, self.settings.steps);
+        let grad_norm = gradients.norm();
+        self.optimizer.update(&self.model, &gradients, grad_norm, lr)?;
+        Ok(SupervisedReport { loss, grad_norm, tokens: lengths.iter().sum() })
+    }
+}
