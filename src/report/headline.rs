@@ -1,0 +1,75 @@
+//! The numbers a reader looks for first.
+
+use super::html::{count, number, percent, time};
+use super::{Measure, Summary};
+
+pub(super) fn section(summary: &Summary) -> String {
+    let after = summary.trained.as_ref();
+    let before = &summary.base;
+    let unfinished =
+        "<p class=\"note\">This run has not been finished; the policy it would end with was not measured.</p>";
+    let cards = [
+        rate("Success, sampled", before, after, |measure| measure.success_rate),
+        rate("Success, greedy", before, after, |measure| measure.success_rate_greedy),
+        change(
+            "Mean reward",
+            number(before.reward_mean),
+            after.map(|measure| number(measure.reward_mean)),
+            "sampled, held-out",
+        ),
+        plain("Steps", &count(summary.steps), &format!("in {}", time(summary.wall_seconds))),
+        plain("Episodes learned from", &count(summary.episodes_completed), &losses(summary)),
+        plain("Restarts healed", &count(summary.restarts), &format!("seed {}", summary.seed)),
+    ];
+    let digest = summary.policy_digest;
+    let notice = if after.is_none() { unfinished } else { "" };
+    format!(
+        "<section>{notice}<div class=\"cards\">{}</div><p class=\"note\">weights <code>{digest}</code></p></section>",
+        cards.concat()
+    )
+}
+
+fn rate(label: &str, before: &Measure, after: Option<&Measure>, rate: impl Fn(&Measure) -> f64) -> String {
+    let shown = after.unwrap_or(before);
+    let (low, high) = interval(rate(shown), shown.episodes);
+    let note = format!("95% within {}–{}, {} held-out episodes", percent(low), percent(high), count(shown.episodes));
+    change(label, percent(rate(before)), after.map(|after| percent(rate(after))), &note)
+}
+
+fn change(label: &str, before: String, after: Option<String>, note: &str) -> String {
+    let value = match after {
+        Some(after) => format!("<span class=\"before\">{before} →</span> {after}"),
+        None => before,
+    };
+    plain(label, &value, note)
+}
+
+fn plain(label: &str, value: &str, note: &str) -> String {
+    format!("<div class=\"card\"><p>{label}</p><strong>{value}</strong><small>{note}</small></div>")
+}
+
+fn losses(summary: &Summary) -> String {
+    let Summary { episodes_failed, episodes_lost, episodes_duplicated, .. } = summary;
+    format!("{episodes_failed} given up on, {episodes_lost} lost, {episodes_duplicated} counted twice")
+}
+
+/// Wilson's 95 % interval of a rate measured `n` times: unlike the usual one it stays within 0 and 1, and is honest near both.
+fn interval(rate: f64, n: u64) -> (f64, f64) {
+    let (n, z) = (n.max(1) as f64, 1.96_f64);
+    let centre = (rate + z * z / (2.0 * n)) / (1.0 + z * z / n);
+    let reach = z / (1.0 + z * z / n) * (rate * (1.0 - rate) / n + z * z / (4.0 * n * n)).sqrt();
+    ((centre - reach).max(0.0), (centre + reach).min(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_wilsons() {
+        // 8 of 10: centre (.8 + .19208) / 1.38416 = .71674, reach 1.96 / 1.38416 * sqrt(.016 + .0096040) = .22658.
+        let (low, high) = interval(0.8, 10);
+        assert!((low - 0.4902).abs() < 1e-3 && (high - 0.9433).abs() < 1e-3, "{low} {high}");
+        assert_eq!(interval(0.0, 256).0, 0.0);
+    }
+}
