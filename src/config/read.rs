@@ -175,12 +175,23 @@ impl<'de> de::Deserializer<'de> for &Node {
         }
     }
 
+    /// Serde would leave what is too much unread.
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Mistake> {
+        match &self.value {
+            Value::List(nodes) if nodes.len() != len => Err(Mistake::new(Fault::Unexpected {
+                found: format!("a list of {}", nodes.len()),
+                expected: format!("a list of {len}"),
+            })),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Mistake> {
         visitor.visit_newtype_struct(self)
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple_struct
         map identifier ignored_any
     }
 }

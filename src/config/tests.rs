@@ -93,6 +93,15 @@ run:
 }
 
 #[test]
+fn a_list_that_is_too_long_is_not_cut_short() {
+    let printed = rejected(&format!("{DOMAIN}training: {{betas: [0.9, 0.95, 0.99]}}"), &[]);
+    assert!(
+        printed.contains("`training.betas` is a list of 3") && printed.contains("allowed: a list of 2"),
+        "{printed}"
+    );
+}
+
+#[test]
 fn an_override_is_as_if_the_file_had_said_so() {
     let sets = ["training.steps=7", "agent.sampling.stop=[\"\\n\"]", "supervision.backoff.min=1.5s", "run.name=night"];
     let config = loaded(&format!("{DOMAIN}training: {{steps: 5, group_size: 4}}\n"), &sets).unwrap();
