@@ -1,0 +1,129 @@
+//! How a child is started, again and again.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
+use stateset_domain::Stream;
+use stateset_telemetry::EventSink;
+
+use crate::incarnation::{ExitNote, Noted};
+use crate::{Budgets, Handle, Incarnation, Restart, StartError};
+
+type Starting = Pin<Box<dyn Future<Output = Result<Incarnation, StartError>> + Send>>;
+
+/// A child, as its supervisor needs to know it.
+#[derive(Clone)]
+pub struct ChildSpec {
+    /// Its name, unique among its siblings.
+    pub name: String,
+    /// When it is restarted.
+    pub restart: Restart,
+    /// How long its start and its end may take.
+    pub budgets: Budgets,
+    pub(crate) start: Arc<dyn Fn(StartContext) -> Starting + Send + Sync>,
+}
+
+impl ChildSpec {
+    /// A child started by any means that end in [`StartContext::spawn`]. `start` runs for every incarnation and must be quick: its
+    /// supervisor waits for it.
+    pub fn new<F>(name: &str, restart: Restart, start: impl Fn(StartContext) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Incarnation, StartError>> + Send + 'static,
+    {
+        let start = Arc::new(move |context| -> Starting { Box::pin(start(context)) });
+        Self { name: name.into(), restart, budgets: Budgets::default(), start }
+    }
+
+    /// An actor that `handle` reaches, whichever incarnation lives. `make` is given the number of the incarnation, from 1.
+    pub fn actor<A: Actor>(
+        handle: &Handle<A::Msg>,
+        restart: Restart,
+        make: impl Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
+    ) -> Self {
+        let published = handle.clone();
+        Self::new(handle.name(), restart, move |context: StartContext| {
+            let (actor, arguments) = make(context.incarnation());
+            let handle = published.clone();
+            async move {
+                let (actor, incarnation) = context.spawn(actor, arguments).await?;
+                handle.publish(actor);
+                Ok(incarnation)
+            }
+        })
+    }
+
+    /// A temporary child made of values, which its only start consumes.
+    pub fn once<A: Actor>(name: &str, actor: A, arguments: A::Arguments) -> Self {
+        let parts = Mutex::new(Some((actor, arguments)));
+        Self::new(name, Restart::Temporary, move |context: StartContext| {
+            let parts = parts.lock().unwrap_or_else(PoisonError::into_inner).take();
+            async move {
+                let (actor, arguments) =
+                    parts.ok_or_else(|| StartError::Refused("it has been started before".into()))?;
+                Ok(context.spawn(actor, arguments).await?.1)
+            }
+        })
+    }
+
+    /// The same child with other budgets.
+    #[must_use]
+    pub fn with_budgets(self, budgets: Budgets) -> Self {
+        Self { budgets, ..self }
+    }
+}
+
+/// What all supervisors of a tree share.
+#[derive(Clone)]
+pub(crate) struct Environment {
+    pub(crate) sink: Arc<dyn EventSink>,
+    pub(crate) random: Stream,
+}
+
+/// One start of a child.
+pub struct StartContext {
+    pub(crate) incarnation: u64,
+    /// None for the root.
+    pub(crate) supervisor: Option<ActorCell>,
+    pub(crate) environment: Environment,
+    pub(crate) note: ExitNote,
+}
+
+impl StartContext {
+    /// Which incarnation this is going to be: 1 at first, and never the same twice.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Starts `actor` under the supervisor. It has no name in ractor's registry, which is global to the process.
+    ///
+    /// # Errors
+    /// [`StartError::Refused`] if the actor's `pre_start` fails.
+    pub async fn spawn<A: Actor>(
+        self,
+        actor: A,
+        arguments: A::Arguments,
+    ) -> Result<(ActorRef<A::Msg>, Incarnation), StartError> {
+        let noted = Noted { actor, note: self.note.clone() };
+        let spawned = match self.supervisor {
+            Some(supervisor) => Actor::spawn_linked(None, noted, arguments, supervisor).await,
+            None => Actor::spawn(None, noted, arguments).await,
+        };
+        let (actor, task) = spawned.map_err(refusal)?;
+        let incarnation = Incarnation::new(actor.get_cell(), task, self.note);
+        Ok((actor, incarnation))
+    }
+}
+
+/// A nested supervisor refuses with a typed error; everyone else with text.
+fn refusal(error: SpawnErr) -> StartError {
+    match error {
+        SpawnErr::StartupFailed(error) => match error.downcast::<StartError>() {
+            Ok(nested) => *nested,
+            Err(other) => StartError::Refused(other.to_string()),
+        },
+        SpawnErr::ActorAlreadyStarted | SpawnErr::ActorAlreadyRegistered(_) => StartError::Refused(error.to_string()),
+    }
+}

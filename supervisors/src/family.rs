@@ -1,0 +1,271 @@
+//! A supervisor's children, and the carrying out of what the policy decides about them.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use ractor::{ActorId, ActorRef};
+use stateset_telemetry::{Event as Fact, ExitCause, StopMeans};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout};
+
+use crate::child_spec::Environment;
+use crate::incarnation::ExitNote;
+use crate::policy::{ChildKey, Decision, Event, Plan, Supervision};
+use crate::supervisor::{Message, SupervisorSpec};
+use crate::{ChildSpec, GaveUp, GiveUpReason, Incarnation, Restart, StartContext, StartError, Stopped};
+
+pub(crate) struct Family {
+    name: String,
+    myself: ActorRef<Message>,
+    environment: Environment,
+    policy: Supervision,
+    born: Instant,
+    children: BTreeMap<ChildKey, Child>,
+    by_actor: HashMap<ActorId, ChildKey>,
+}
+
+struct Child {
+    spec: ChildSpec,
+    dynamic: bool,
+    incarnation: u64,
+    live: Option<Incarnation>,
+    gave_up: Option<GaveUp>,
+}
+
+impl Child {
+    /// Dynamic children that are not restarted come and go by the thousand; only their failures are news.
+    fn is_passing(&self) -> bool {
+        self.dynamic && self.spec.restart == Restart::Temporary
+    }
+}
+
+impl Family {
+    pub(crate) fn new(spec: &SupervisorSpec, myself: ActorRef<Message>, environment: Environment) -> Self {
+        let SupervisorSpec { strategy, intensity, backoff, .. } = *spec;
+        let waits = environment.random.fork(0);
+        Self {
+            name: spec.handle.name().into(),
+            myself,
+            environment,
+            policy: Supervision::new(strategy, intensity, backoff, waits),
+            born: Instant::now(),
+            children: BTreeMap::new(),
+            by_actor: HashMap::new(),
+        }
+    }
+
+    /// Starts a new child, after all others.
+    pub(crate) async fn add(&mut self, spec: ChildSpec, dynamic: bool) -> Result<ChildKey, StartError> {
+        let key = self.policy.add(spec.restart);
+        self.children.insert(key, Child { spec, dynamic, incarnation: 0, live: None, gave_up: None });
+        match self.start(key).await {
+            Ok(()) => {
+                self.decide(Event::Started { child: key });
+                Ok(key)
+            }
+            Err(error) => {
+                self.children.remove(&key);
+                self.policy.forget(key);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes back a child that was just added.
+    pub(crate) async fn revoke(&mut self, key: ChildKey) {
+        self.stop(key).await;
+        self.children.remove(&key);
+        self.policy.forget(key);
+    }
+
+    /// Takes in the end of an incarnation. `failure` is ractor's text if it failed.
+    pub(crate) async fn exited(&mut self, actor: ActorId, failure: Option<String>) -> Result<(), GaveUp> {
+        // Unknown are those that were stopped on purpose just after they had ended.
+        let Some(key) = self.by_actor.remove(&actor) else { return Ok(()) };
+        let Some(child) = self.children.get_mut(&key) else { return Ok(()) };
+        let Some(mut incarnation) = child.live.take() else { return Ok(()) };
+        let cause = incarnation.exit_cause(failure);
+        child.gave_up = incarnation.note().take_gave_up();
+        let unstoppable = child.gave_up.as_ref().is_some_and(|inner| inner.reason == GiveUpReason::Unstoppable);
+        // The event comes before the task is over: what it holds may still be in use.
+        let gone = timeout(child.spec.budgets.kill, incarnation.gone()).await.is_ok();
+        self.report_exit(key, &cause);
+        self.on_event(if gone && !unstoppable {
+            Event::Exited { child: key, cause }
+        } else {
+            Event::Unstoppable { child: key, cause }
+        })
+        .await
+    }
+
+    /// Asks the policy, and does as it says.
+    pub(crate) async fn on_event(&mut self, event: Event) -> Result<(), GaveUp> {
+        let mut decisions = self.decide(event);
+        while let Some(decision) = decisions.pop_front() {
+            match decision {
+                Decision::Stop(child) => {
+                    if self.stop(child).await.last().is_some_and(|stopped| stopped.means == StopMeans::Zombie) {
+                        decisions = self.decide(Event::Unstoppable { child, cause: ExitCause::Killed });
+                    }
+                }
+                Decision::Forget(child) => drop(self.children.remove(&child)),
+                Decision::Restart(plan) => self.arm(plan),
+                Decision::Start(child) => match self.start(child).await {
+                    Ok(()) => drop(self.decide(Event::Started { child })),
+                    Err(error) => {
+                        decisions =
+                            self.decide(Event::Exited { child, cause: ExitCause::StartFailed(error.to_string()) });
+                    }
+                },
+                Decision::GiveUp { child, cause, reason, restarts_in_window } => {
+                    return Err(self.give_up(child, cause, reason, restarts_in_window));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, event: Event) -> VecDeque<Decision> {
+        self.policy.on_event(event, self.born.elapsed()).into()
+    }
+
+    /// Even without a wait the restart goes through the mailbox: supervision events overtake messages, so whatever siblings left in the
+    /// queue by ending, their state included, is dropped first.
+    fn arm(&self, plan: Plan) {
+        let Plan { ticket, child, restarting, delay, restarts_in_window } = plan;
+        self.environment.sink.emit(Fact::RestartScheduled {
+            supervisor: self.name.clone(),
+            child: self.child_name(child),
+            restarting: restarting.iter().map(|key| self.child_name(*key)).collect(),
+            delay_seconds: delay.as_secs_f64(),
+            restarts_in_window,
+        });
+        if delay.is_zero() {
+            // Refused only if this supervisor is ending, and then nothing is due any more.
+            let _ = self.myself.send_message(Message::Due(ticket));
+        } else {
+            self.myself.send_after(delay, move || Message::Due(ticket));
+        }
+    }
+
+    fn give_up(&mut self, key: ChildKey, cause: ExitCause, reason: GiveUpReason, restarts_in_window: u32) -> GaveUp {
+        let inner = self.children.get_mut(&key).and_then(|child| child.gave_up.take()).map(Box::new);
+        let (supervisor, child) = (self.name.clone(), self.child_name(key));
+        self.environment.sink.emit(Fact::Escalated {
+            supervisor: supervisor.clone(),
+            child: child.clone(),
+            restarts_in_window,
+            cause: cause.clone(),
+        });
+        GaveUp { supervisor, child, cause, reason, restarts_in_window, inner }
+    }
+
+    /// Starts the next incarnation of a child that is down.
+    async fn start(&mut self, key: ChildKey) -> Result<(), StartError> {
+        let Some(child) = self.children.get_mut(&key) else { return Ok(()) };
+        child.incarnation += 1;
+        child.gave_up = None;
+        let incarnation = child.incarnation;
+        let random = self.environment.random.fork(key.0 + 1).fork(incarnation);
+        let environment = Environment { random, ..self.environment.clone() };
+        let supervisor = Some(self.myself.get_cell());
+        let context = StartContext { incarnation, supervisor, environment, note: ExitNote::default() };
+        match launch(&child.spec, context).await {
+            Ok(live) => {
+                self.by_actor.insert(live.id(), key);
+                child.live = Some(live);
+                if !child.is_passing() {
+                    let (supervisor, child) = (self.name.clone(), child.spec.name.clone());
+                    self.environment.sink.emit(Fact::ChildStarted { supervisor, child, incarnation });
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.report_exit(key, &ExitCause::StartFailed(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a child down the ladder, if it is up. Returns what it stopped in turn, and itself last.
+    async fn stop(&mut self, key: ChildKey) -> Vec<Stopped> {
+        let Some(child) = self.children.get_mut(&key) else { return Vec::new() };
+        let Some(incarnation) = child.live.take() else { return Vec::new() };
+        self.by_actor.remove(&incarnation.id());
+        let (means, mut stopped) = incarnation.stop(&self.myself, child.spec.budgets).await;
+        stopped.push(self.report_stop(key, means));
+        stopped
+    }
+
+    /// Takes every child down the ladder: dynamic ones together, then the others one by one, last started first.
+    pub(crate) async fn stop_all(&mut self) -> Vec<Stopped> {
+        let mut stopped = self.stop_dynamic().await;
+        let keys: Vec<_> = self.children.keys().rev().copied().collect();
+        for key in keys {
+            stopped.extend(self.stop(key).await);
+        }
+        stopped
+    }
+
+    async fn stop_dynamic(&mut self) -> Vec<Stopped> {
+        let mut ladders = JoinSet::new();
+        for (key, child) in self.children.iter_mut().filter(|(_, child)| child.dynamic) {
+            let Some(incarnation) = child.live.take() else { continue };
+            self.by_actor.remove(&incarnation.id());
+            let (key, budgets, supervisor) = (*key, child.spec.budgets, self.myself.get_cell());
+            ladders.spawn(async move { (key, incarnation.stop(&supervisor, budgets).await) });
+        }
+        let mut stopped = Vec::new();
+        // A ladder that was cancelled (the runtime is ending) has killed its child by being dropped.
+        while let Some(Ok((key, (means, within)))) = ladders.join_next().await {
+            stopped.extend(within);
+            stopped.push(self.report_stop(key, means));
+        }
+        stopped
+    }
+
+    fn report_stop(&self, key: ChildKey, means: StopMeans) -> Stopped {
+        let (supervisor, child) = (self.name.clone(), self.child_name(key));
+        self.environment.sink.emit(Fact::ChildStopped { supervisor: supervisor.clone(), child: child.clone(), means });
+        Stopped { supervisor, child, means }
+    }
+
+    fn report_exit(&self, key: ChildKey, cause: &ExitCause) {
+        let Some(child) = self.children.get(&key) else { return };
+        if child.is_passing() && !cause.is_abnormal() {
+            return;
+        }
+        self.environment.sink.emit(Fact::ChildExited {
+            supervisor: self.name.clone(),
+            child: child.spec.name.clone(),
+            incarnation: child.incarnation,
+            cause: cause.clone(),
+        });
+    }
+
+    fn child_name(&self, key: ChildKey) -> String {
+        self.children.get(&key).map(|child| child.spec.name.clone()).unwrap_or_default()
+    }
+}
+
+/// Runs a start function in a task of its own, so that a panic in it is caught, within its budget.
+async fn launch(spec: &ChildSpec, context: StartContext) -> Result<Incarnation, StartError> {
+    let (start, budget) = (spec.start.clone(), spec.budgets.start);
+    let mut starting = tokio::spawn(async move { start(context).await });
+    match timeout(budget, &mut starting).await {
+        Ok(Ok(started)) => started,
+        Ok(Err(panic)) => Err(StartError::Panicked(panic_text(panic))),
+        Err(_) => {
+            // Should it come up after all, the incarnation is dropped with the task, and so killed.
+            starting.abort();
+            Err(StartError::Deadline(budget))
+        }
+    }
+}
+
+fn panic_text(error: JoinError) -> String {
+    let Ok(payload) = error.try_into_panic() else { return "cancelled".into() };
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => payload.downcast::<&str>().map_or_else(|_| "not a text".into(), |text| (*text).into()),
+    }
+}

@@ -1,0 +1,25 @@
+//! Whom a failure concerns.
+
+use std::collections::BTreeMap;
+
+use super::ChildKey;
+
+/// Which children are restarted when one of them has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// The failed child alone: siblings do not depend on each other.
+    OneForOne,
+    /// The failed child and all that were started after it: each may depend on those before it.
+    RestForOne,
+}
+
+impl Strategy {
+    /// The children concerned by the failure of `failed`, itself included, in start order.
+    #[must_use]
+    pub fn concerned<T>(self, children: &BTreeMap<ChildKey, T>, failed: ChildKey) -> Vec<ChildKey> {
+        match self {
+            Self::OneForOne => vec![failed],
+            Self::RestForOne => children.range(failed..).map(|(key, _)| *key).collect(),
+        }
+    }
+}
