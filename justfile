@@ -1,0 +1,35 @@
+# Lists the recipes.
+default:
+    @just --list
+
+# Formatting, lints, tests and documentation: what a change must pass, without the tools that have to be installed first.
+check: lint test doc
+
+# Formats everything.
+fmt:
+    cargo fmt --all
+
+# Formatting and lints.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# All tests, or those whose names hold `NAME`.
+test NAME='':
+    cargo test --workspace {{ NAME }}
+
+# The documentation, broken links refused.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Two small steps of training.
+smoke:
+    cargo run --release -- train config/smoke.yaml
+
+# The quick start.
+train CONFIG='config/quickstart.yaml':
+    cargo run --release -- train {{ CONFIG }}
+
+# Everything that is checked on every change.
+ci:
+    .ci/run
