@@ -174,10 +174,15 @@ fn a_pre_training_is_checked_in_the_same_way() {
     let read = |text: &str| load_pretraining(&folder(text).path().join("run.yaml"), &[], rungs);
     assert!(read("domain: desk.yaml\nrungs: [{rung: standard, weight: 1}]\n").is_ok());
     let printed =
-        read("domain: desk.yaml\nmodel: {heads: 3, hiden: 64}\nrungs: []\nbatch: 0\n").unwrap_err().to_string();
-    for wanted in
-        ["unknown key `hiden`", "`model.kv_heads` is 2", "`model.hidden` is 128", "`rungs` is empty", "`batch` is 0"]
-    {
+        read("domain: dusk.yaml\nmodel: {heads: 3, hiden: 64}\nrungs: []\nbatch: 0\n").unwrap_err().to_string();
+    for wanted in [
+        "unknown key `hiden`",
+        "there is no dusk.yaml",
+        "`model.kv_heads` is 2",
+        "`model.hidden` is 128",
+        "`rungs` is empty",
+        "`batch` is 0",
+    ] {
         assert!(printed.contains(wanted), "{wanted}: {printed}");
     }
 }

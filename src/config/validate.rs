@@ -28,7 +28,8 @@ pub fn validate(config: &Config, world: &World) -> Vec<Problem> {
     let plain = !name.starts_with('.') && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
     found.check(plain && !name.is_empty(), "run.name", name, "letters, digits, `-`, `_` and `.`, the first not `.`");
     agent(config, world, &mut found);
-    found.rung("environment.domain", "environment.rung", &config.environment.rung, world.rungs.as_deref());
+    found.domain("environment.domain", world.rungs.as_deref());
+    found.rung("environment.rung", &config.environment.rung, world.rungs.as_deref());
     rewards(config, &mut found);
     training(&config.training, &mut found);
     found.check(config.evaluation.episodes >= 1, "evaluation.episodes", config.evaluation.episodes, "at least 1");
@@ -57,6 +58,7 @@ pub(super) fn validate_pretraining(config: &Pretraining, rungs: Result<&[String]
         model.rope_theta,
         "above 1",
     );
+    found.domain("domain", rungs);
     found.check(!config.rungs.is_empty(), "rungs", "empty", "at least one rung with its weight");
     for share in &config.rungs {
         found.check(
@@ -65,7 +67,7 @@ pub(super) fn validate_pretraining(config: &Pretraining, rungs: Result<&[String]
             format!("{} times `{}`", share.weight, share.rung),
             "weights above 0",
         );
-        found.rung("domain", "rungs", &share.rung, rungs);
+        found.rung("rungs", &share.rung, rungs);
     }
     found.check(config.steps >= 1, "steps", config.steps, "at least 1");
     found.check(config.batch >= 1, "batch", config.batch, "at least 1");
@@ -242,16 +244,19 @@ impl Findings {
         }));
     }
 
-    /// `name` must be one of the domain's rungs; a domain that has none is one problem, however many rungs are asked of it.
-    fn rung(&mut self, domain: &str, key: &str, name: &str, rungs: Result<&[String], &String>) {
-        match rungs {
-            Ok(rungs) if rungs.iter().any(|rung| rung == name) => {}
-            Ok(rungs) => self.unknown(key, name, rungs),
-            Err(_) if self.0.iter().any(|problem| problem.key == domain) => {}
-            Err(reason) => self.0.push(
-                Problem::new(domain, format!("`{domain}`: {reason}"))
-                    .help(format!("`{domain}` names a domain's YAML file, such as `domains/support_desk.yaml`")),
-            ),
+    /// A domain that cannot be read is one problem, however many of its rungs are asked for.
+    fn domain(&mut self, key: &str, rungs: Result<&[String], &String>) {
+        if let Err(reason) = rungs {
+            let help = format!("`{key}` names a domain's YAML file, such as `domains/support_desk.yaml`");
+            self.0.push(Problem::new(key, format!("`{key}`: {reason}")).help(help));
+        }
+    }
+
+    fn rung(&mut self, key: &str, name: &str, rungs: Result<&[String], &String>) {
+        if let Ok(rungs) = rungs
+            && !rungs.iter().any(|rung| rung == name)
+        {
+            self.unknown(key, name, rungs);
         }
     }
 }
