@@ -87,7 +87,7 @@ impl Family {
         child.gave_up = incarnation.note().take_gave_up();
         let unstoppable = child.gave_up.as_ref().is_some_and(|inner| inner.reason == GiveUpReason::Unstoppable);
         // The event comes before the task is over: what it holds may still be in use.
-        let gone = timeout(child.spec.budgets.kill, incarnation.gone()).await.is_ok();
+        let gone = timeout(child.spec.budgets.to_end(), incarnation.gone()).await.is_ok();
         self.report_exit(key, &cause);
         self.on_event(if gone && !unstoppable {
             Event::Exited { child: key, cause }
@@ -103,7 +103,7 @@ impl Family {
         while let Some(decision) = decisions.pop_front() {
             match decision {
                 Decision::Stop(child) => {
-                    if self.stop(child).await.last().is_some_and(|stopped| stopped.means == StopMeans::Zombie) {
+                    if self.stop(child).await.iter().any(|stopped| stopped.means == StopMeans::Zombie) {
                         decisions = self.decide(Event::Unstoppable { child, cause: ExitCause::Killed });
                     }
                 }

@@ -24,7 +24,7 @@ pub struct Budgets {
     pub drain: Duration,
     /// To finish its current message. Zero skips this rung.
     pub stop: Duration,
-    /// To be gone once killed.
+    /// To be gone once killed: its task over and its state dropped.
     pub kill: Duration,
 }
 
@@ -39,6 +39,11 @@ impl Budgets {
     /// OTP's `infinity`: a supervisor's start and stop are bounded by the budgets of what it supervises.
     pub(crate) const SUPERVISOR: Self =
         Self { start: Duration::MAX, drain: Duration::ZERO, stop: Duration::MAX, kill: Duration::from_secs(1) };
+
+    /// The whole ladder: what a child that ends of itself may take to drop its state.
+    pub(crate) fn to_end(self) -> Duration {
+        self.drain.saturating_add(self.stop).saturating_add(self.kill)
+    }
 }
 
 /// A child that was stopped on purpose.

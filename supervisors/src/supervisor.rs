@@ -4,11 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use stateset_telemetry::StopMeans;
 
 use crate::child_spec::Environment;
 use crate::family::Family;
 use crate::incarnation::ExitNote;
-use crate::policy::{Event, Ticket};
+use crate::policy::{Event, GiveUpReason, Ticket};
 use crate::{
     Backoff, Budgets, ChildSpec, GaveUp, Handle, Intensity, Restart, SpawnError, StartContext, StartError, Strategy,
 };
@@ -103,9 +104,13 @@ impl Supervisor {
     }
 
     async fn conclude(&self, outcome: Result<(), GaveUp>, family: &mut Family) -> Result<(), ActorProcessingErr> {
-        let Err(gave_up) = outcome else { return Ok(()) };
+        let Err(mut gave_up) = outcome else { return Ok(()) };
         // ractor kills the children of an actor that ends: they must be gone before.
-        self.note.leave_stopped(family.stop_all().await);
+        let stopped = family.stop_all().await;
+        if stopped.iter().any(|stopped| stopped.means == StopMeans::Zombie) {
+            gave_up.reason = GiveUpReason::Unstoppable;
+        }
+        self.note.leave_stopped(stopped);
         self.note.leave_gave_up(gave_up.clone());
         Err(gave_up.into())
     }
