@@ -100,6 +100,9 @@ impl Scratch {
 }
 
 fn forward_sequence(p: &Packed, rope: &Rope, qkv: &[f32], out: &mut [f32], lse: &mut [f32], s: &mut Scratch) {
+    if qkv.is_empty() {
+        return;
+    }
     let (n, d, row, out_row) = (qkv.len() / p.row(), p.head_dim, p.row(), p.out_row());
     s.reserve(n, d);
     for kv in 0..p.kv_heads {
@@ -192,6 +195,9 @@ struct Saved<'a> {
 }
 
 fn backward_sequence(p: &Packed, rope: &Rope, saved: &Saved<'_>, dqkv: &mut [f32], s: &mut Scratch) {
+    if saved.qkv.is_empty() {
+        return;
+    }
     let (n, d, row) = (saved.qkv.len() / p.row(), p.head_dim, p.row());
     s.reserve(n, d);
     dqkv.fill(0.0);
