@@ -23,8 +23,11 @@ pub struct PackedBatch {
 
 impl PackedBatch {
     /// Appends a sequence; token `i` is scored where `scored[i]`, predicted from what precedes it. The first is never scored: nothing
-    /// precedes it.
+    /// precedes it. An empty sequence adds nothing.
     pub fn push(&mut self, tokens: &[u32], scored: &[bool]) {
+        if tokens.is_empty() {
+            return;
+        }
         let start = self.tokens.len();
         self.tokens.extend_from_slice(tokens);
         self.lengths.push(tokens.len());

@@ -22,7 +22,8 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Chooses from `logits[vocab]`, which are overwritten, by the uniform number `u` in `[0, 1)`.
+    /// Chooses from `logits[vocab]`, which are overwritten, by the uniform number `u` in `[0, 1)`. Logits that are no distribution
+    /// (a NaN, a positive infinity) give a log-probability of NaN.
     ///
     /// # Panics
     /// If there are no logits.
@@ -37,6 +38,9 @@ impl Sampler {
         }
         let largest = cpu::max(logits);
         let sum = cpu::exp_in_place(logits, largest);
+        if sum.is_nan() {
+            return Choice { token: 0, log_prob: f32::NAN };
+        }
         if filters(sampling) { self.choose_filtered(logits, sampling, u) } else { draw(logits, sum, u) }
     }
 

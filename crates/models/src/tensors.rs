@@ -32,7 +32,9 @@ pub fn write_tensors(tensors: &[NamedTensor]) -> Result<Vec<u8>, TensorError> {
     let mut views = BTreeMap::new();
     for (tensor, bytes) in tensors.iter().zip(&bytes) {
         let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).map_err(format)?;
-        views.insert(tensor.name.as_str(), view);
+        if views.insert(tensor.name.as_str(), view).is_some() {
+            return Err(TensorError::Format(format!("two tensors are named {}", tensor.name)));
+        }
     }
     let metadata = std::collections::HashMap::from([("format".to_string(), "pt".to_string())]);
     safetensors::serialize(views, Some(metadata)).map_err(format)
