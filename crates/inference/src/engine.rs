@@ -190,7 +190,10 @@ impl Engine for BatchEngine {
             return Ok(Poll { finished: Vec::new(), live: self.waiting.len() });
         }
         // A scope runs its body on a pool worker, which spares every kernel a wake-up from outside.
-        rayon::scope(|_| self.advance())?;
+        if let Err(error) = rayon::scope(|_| self.advance()) {
+            self.live.drain(..).for_each(|lost| self.slots.release(lost.request.conversation));
+            return Err(error);
+        }
         let version = self.served.as_ref().map(|(version, _)| *version).unwrap_or_default();
         let mut finished = Vec::new();
         let mut still = Vec::with_capacity(self.live.len());
