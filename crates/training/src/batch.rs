@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use stateset_algorithms::Grpo;
+use stateset_algorithms::advantage::is_flat;
 use stateset_domain::{Group, LearnerError, Trajectory};
 use stateset_models::PackedBatch;
 
@@ -62,9 +63,12 @@ impl Batch {
             if rewards.len() != group.members.len() {
                 return Err(LearnerError::Batch(format!("group {:?} holds an episode without a reward", group.id)));
             }
-            let advantages = grpo.advantages(&rewards);
-            silent += usize::from(advantages.iter().all(|advantage| *advantage == 0.0));
-            for (member, advantage) in group.members.iter().zip(advantages) {
+            if let Some(at) = rewards.iter().position(|reward| !reward.is_finite()) {
+                let episode = group.members[at].episode;
+                return Err(LearnerError::Batch(format!("{episode}: its reward is {}", rewards[at])));
+            }
+            silent += usize::from(is_flat(&rewards));
+            for (member, advantage) in group.members.iter().zip(grpo.advantages(&rewards)) {
                 examples.push(Example::new(member, advantage)?);
             }
         }

@@ -4,7 +4,7 @@
 //! folder is renamed and its parent flushed. A reader verifies the manifest before it believes anything.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -145,10 +145,18 @@ impl Store for CheckpointFolder {
     }
 }
 
+/// A file that was written and is gone is damage, not trouble with the file system.
+fn read_file(path: &Path) -> Result<Vec<u8>, StoreError> {
+    fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => corrupt(path, "it is missing"),
+        _ => io("read", path)(error),
+    })
+}
+
 /// Reads and verifies one checkpoint.
 fn read(folder: &Path) -> Result<Checkpoint, StoreError> {
     let path = folder.join(MANIFEST);
-    let text = fs::read(&path).map_err(io("read", &path))?;
+    let text = read_file(&path)?;
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| corrupt(&path, error.to_string()))?;
     if manifest.format != 1 {
         return Err(corrupt(&path, format!("format {} is not one this version reads (1)", manifest.format)));
@@ -156,7 +164,7 @@ fn read(folder: &Path) -> Result<Checkpoint, StoreError> {
     let mut artifacts = Vec::new();
     for entry in &manifest.files {
         let path = folder.join(&entry.name);
-        let bytes = fs::read(&path).map_err(io("read", &path))?;
+        let bytes = read_file(&path)?;
         if bytes.len() as u64 != entry.bytes {
             return Err(corrupt(&path, format!("it has {} bytes, {} were written", bytes.len(), entry.bytes)));
         }

@@ -97,6 +97,9 @@ impl GrpoLearner {
         let examples: Vec<&Example> = batch.examples.iter().filter(|example| self.teaches(example)).collect();
         let lr = self.settings.learning_rate * self.settings.schedule.multiplier(self.step, self.settings.total_steps);
         let mut report = StepReport { lr, frac_zero_std_groups: batch.frac_zero_std_groups, ..StepReport::default() };
+        // Only a later epoch can fail after the weights have moved.
+        let before = (self.settings.grpo.epochs > 1).then(|| self.model.weights().map(|w| (w, self.optimizer.clone())));
+        let before = before.transpose().map_err(compute)?;
         let mut first = FirstEpoch { old: Vec::new(), reference: self.reference.is_some().then(Vec::new) };
         for epoch in 0..self.settings.grpo.epochs {
             let mut gradients = Gradients::zeros(&self.model);
@@ -104,6 +107,10 @@ impl GrpoLearner {
             let norm = gradients.norm();
             report.train_tokens += examples.iter().map(|example| example.tokens.len() as u64).sum::<u64>();
             if !(found.evaluation.loss.is_finite() && norm.is_finite()) {
+                if let Some((weights, optimizer)) = before {
+                    self.model = Autograd::new(&weights).map_err(compute)?;
+                    self.optimizer = optimizer;
+                }
                 return Ok(StepReport { loss: found.evaluation.loss, grad_norm: norm, skipped: true, ..report });
             }
             if epoch == 0 {

@@ -83,7 +83,7 @@ impl Supervised {
             for demo in &batch[run] {
                 packed.push(&demo.tokens, &vec![true; demo.tokens.len()]);
                 let weigh = |spoken: &bool| if *spoken { 1.0 } else { self.settings.context_weight };
-                weights.extend(demo.spoken[1..].iter().map(|said| (-weigh(said) / spoken.max(1) as f64) as f32));
+                weights.extend(demo.spoken.iter().skip(1).map(|said| (-weigh(said) / spoken.max(1) as f64) as f32));
             }
             let found = self.model.log_probs(&packed, 1.0)?;
             let weights = Tensor::from_vec(weights, packed.targets.len(), &Device::Cpu)?;
