@@ -1,5 +1,8 @@
 //! The decoder against plain definitions, its two executors against each other, and everything it is stored as.
 
+// Clippy lets only functions marked #[test] unwrap, not what they call.
+#![allow(clippy::unwrap_used)]
+
 mod composed;
 mod config;
 mod decode;
