@@ -1,5 +1,7 @@
 //! Everything a run needs to go on from where it was.
 
+use std::ops::AddAssign;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
@@ -22,6 +24,15 @@ impl EpisodeCounts {
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.started - self.completed - self.failed
+    }
+}
+
+impl AddAssign for EpisodeCounts {
+    fn add_assign(&mut self, more: Self) {
+        self.started += more.started;
+        self.completed += more.completed;
+        self.failed += more.failed;
+        self.duplicated += more.duplicated;
     }
 }
 

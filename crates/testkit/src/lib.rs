@@ -1,1 +1,27 @@
 //! Scripted fakes and fault injection for tests.
+//!
+//! Each fake keeps its contract to the letter and is deterministic, so that what is tested is whoever uses it.
+//!
+//! | Fake                  | Stands for    | What it does                                                       |
+//! |-----------------------|---------------|--------------------------------------------------------------------|
+//! | [`ScriptedEngine`]    | `Engine`      | replies what a closure says                                        |
+//! | [`CountingLearner`]   | `Learner`     | adds up what it is trained on; equal digests mean equal histories  |
+//! | [`MemoryStore`]       | `Store`       | keeps checkpoints in memory that outlives it; can be made to fail  |
+//! | [`CharTokenizer`]     | `Tokenizer`   | one token a character                                              |
+//! | [`EchoEnvironment`]   | `Environment` | says a word each turn and wants to hear it back                    |
+//! | [`MeanTurnReward`]    | `Reward`      | the mean of the turn rewards                                       |
+//! | [`FaultInjector`]     | `Probe`       | panics at a chosen visit of a chosen actor, once                   |
+
+mod engine;
+mod fault;
+mod learner;
+mod store;
+mod tokenizer;
+mod world;
+
+pub use engine::ScriptedEngine;
+pub use fault::FaultInjector;
+pub use learner::CountingLearner;
+pub use store::MemoryStore;
+pub use tokenizer::CharTokenizer;
+pub use world::{EchoEnvironment, MeanTurnReward};

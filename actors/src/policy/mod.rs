@@ -1,0 +1,11 @@
+//! What the actors decide, as pure state machines: events in, decisions out. Time, randomness and ids are arguments.
+
+mod health;
+mod plan;
+mod round;
+mod summary;
+
+pub use health::{HealthLimits, HealthPolicy, Issue, Watchdog};
+pub use plan::{Place, Plan, Task};
+pub use round::{Decision, Harvest, Retries, Round};
+pub use summary::Summary;

@@ -1,0 +1,164 @@
+//! Every message of the ring, by who receives it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use stateset_domain::{
+    Checkpoint, Completion, Digest, EngineError, EpisodeId, FailureKind, Message, Sampling, StepMetrics, StoreError,
+    Stream, Trajectory,
+};
+use stateset_environments::{Action, EnvironmentError, Session, Step};
+
+use crate::protocol::{Reply, Ticket};
+
+/// To the learner.
+pub enum LearnerMsg {
+    /// Restore what there is and go to work. The learner sends it to itself when it starts.
+    Begin,
+    /// A ticket came home with its episode finished and judged.
+    Completed {
+        /// The learner incarnation that wanted it.
+        epoch: u64,
+        /// The episode.
+        trajectory: Box<Trajectory>,
+    },
+    /// A ticket came home without its episode.
+    Aborted {
+        /// Which episode.
+        episode: EpisodeId,
+        /// Which attempt.
+        attempt: u32,
+        /// The learner incarnation that wanted it.
+        epoch: u64,
+        /// Why.
+        failure: FailureKind,
+    },
+    /// The back-off of a failed attempt is over. The learner sends it to itself.
+    Reissue {
+        /// Which episode.
+        episode: EpisodeId,
+        /// The attempt to make now.
+        attempt: u32,
+    },
+    /// End the run after the current optimizer step, if one runs: abandon the round, save, and say so.
+    Interrupt,
+}
+
+/// To the environment.
+pub enum EnvironmentMsg {
+    /// Begin an episode.
+    Admit(Ticket),
+    /// Answer a reply of the policy.
+    Step {
+        /// The episode in progress. It travels with the question, so that an environment that is restarted has nothing to forget.
+        session: Box<dyn Session>,
+        /// The reply.
+        action: Action,
+        /// Takes the session back, and what the reply led to.
+        reply: Reply<Result<Stepped, EnvironmentError>>,
+    },
+}
+
+/// A session after a step.
+pub struct Stepped {
+    /// The session, for the next step.
+    pub session: Box<dyn Session>,
+    /// What the reply led to.
+    pub step: Step,
+}
+
+/// An episode ready to be talked through: what a conversation starts with.
+pub struct Begin {
+    /// Settles the episode.
+    pub ticket: Ticket,
+    /// The scenario's id.
+    pub scenario: String,
+    /// What is said before the policy's first reply.
+    pub opening: Vec<Message>,
+    /// The rest of the episode.
+    pub session: Box<dyn Session>,
+}
+
+/// To a conversation.
+pub enum ConversationMsg {
+    /// Talk it through. The conversation sends it to itself when it starts.
+    Run,
+}
+
+/// A conversation to be continued.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prompt {
+    /// Whose prefix it extends.
+    pub conversation: u64,
+    /// Every token so far.
+    pub tokens: Vec<u32>,
+    /// How to choose.
+    pub sampling: Sampling,
+    /// Token ids that end the reply.
+    pub stop_tokens: Vec<u32>,
+    /// Where the randomness comes from.
+    pub stream: Stream,
+}
+
+/// To the inference engine.
+pub enum InferenceMsg {
+    /// Serve what the [`PolicySlot`](crate::protocol::PolicySlot) holds, from now on.
+    Load {
+        /// Takes the digest of what is served, as the engine computed it.
+        reply: Reply<Result<Digest, EngineError>>,
+    },
+    /// Continue a conversation.
+    Generate {
+        /// The conversation.
+        prompt: Prompt,
+        /// Takes what was sampled.
+        reply: Reply<Result<Completion, EngineError>>,
+    },
+    /// Forget a conversation.
+    Release {
+        /// Which.
+        conversation: u64,
+    },
+    /// The engine's thread ended. It says so itself; the actor fails, and whoever supervises it decides.
+    Ended {
+        /// Why.
+        cause: String,
+    },
+}
+
+/// To the judge.
+pub enum JudgeMsg {
+    /// Score a finished episode and settle its ticket.
+    Score {
+        /// Settles the episode.
+        ticket: Ticket,
+        /// The episode.
+        trajectory: Box<Trajectory>,
+    },
+}
+
+/// To the checkpointer.
+pub enum CheckpointerMsg {
+    /// Write a checkpoint.
+    Save {
+        /// What to write.
+        checkpoint: Arc<Checkpoint>,
+        /// Takes its path once it is wholly on disk.
+        reply: Reply<Result<PathBuf, StoreError>>,
+    },
+    /// Read the newest checkpoint.
+    Latest {
+        /// Takes it.
+        reply: Reply<Result<Option<Checkpoint>, StoreError>>,
+    },
+}
+
+/// To the health monitor.
+pub enum HealthMsg {
+    /// A step was taken.
+    Step(StepMetrics),
+    /// Time to look at the vitals. The monitor sends it to itself.
+    Tick,
+    /// The run is over: standing still is all right now.
+    Finished,
+}

@@ -1,0 +1,24 @@
+//! What actors say to each other, and how they reach each other.
+
+mod live;
+mod messages;
+mod observer;
+mod port;
+mod probe;
+mod settings;
+mod slot;
+mod ticket;
+mod vitals;
+
+pub use live::{Conversations, LiveConversation, LiveEntry};
+pub use messages::{
+    Begin, CheckpointerMsg, ConversationMsg, EnvironmentMsg, HealthMsg, InferenceMsg, JudgeMsg, LearnerMsg, Prompt,
+    Stepped,
+};
+pub use observer::{Evaluation, FinishReason, Observer, RunFinished};
+pub use port::{CallError, Port, Reply, Undelivered};
+pub use probe::{Probe, Site, Unprobed};
+pub use settings::{Deadlines, Instruments};
+pub use slot::PolicySlot;
+pub use ticket::{Assignment, Ticket};
+pub use vitals::{Reading, Vitals};

@@ -1,0 +1,65 @@
+//! What every actor is given: how long to wait, and whom to tell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stateset_telemetry::{Event, EventSink};
+
+use crate::protocol::{Conversations, Probe, Site, Vitals};
+
+/// The longest a request may take, the time that its receiver needs to be restarted included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// One reply of the policy, waiting for a free slot included.
+    pub generate: Duration,
+    /// One step of an environment, or the admission of an episode.
+    pub environment: Duration,
+    /// Handing an episode to the judge.
+    pub judge: Duration,
+    /// Loading new weights into the engine.
+    pub load: Duration,
+    /// Writing or reading a checkpoint.
+    pub save: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            generate: seconds(120),
+            environment: seconds(30),
+            judge: seconds(30),
+            load: seconds(60),
+            save: seconds(60),
+        }
+    }
+}
+
+/// What actors report through. Shared by the whole ring, and by every incarnation of each actor.
+#[derive(Clone)]
+pub struct Instruments {
+    /// Takes what is worth a line.
+    pub events: Arc<dyn EventSink>,
+    /// Where tests look in.
+    pub probe: Arc<dyn Probe>,
+    /// Counts what gets done.
+    pub vitals: Arc<Vitals>,
+    /// Who is talking now.
+    pub conversations: Arc<Conversations>,
+}
+
+impl Instruments {
+    /// Instruments that begin at zero.
+    #[must_use]
+    pub fn new(events: Arc<dyn EventSink>, probe: Arc<dyn Probe>) -> Self {
+        Self { events, probe, vitals: Arc::default(), conversations: Arc::default() }
+    }
+
+    pub(crate) fn visit(&self, site: Site) {
+        self.probe.visit(site);
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        self.events.emit(event);
+    }
+}

@@ -1,0 +1,9 @@
+//! The whole ring, with fakes at its edges and a keeper in place of supervisors.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod crashes;
+mod recorder;
+mod rig;
+mod runs;
+mod trajectories;
