@@ -151,20 +151,20 @@ impl BatchEngine {
         rows.map_init(Sampler::default, choose).collect()
     }
 
-    fn finish(&self, live: &Live) -> Result<Option<Finish>, EngineError> {
+    fn finish(&self, live: &Live) -> Option<Finish> {
         let (sampled, request) = (live.sampled(), &live.request);
-        let Some(last) = sampled.last() else { return Ok(None) };
-        if request.stop_tokens.contains(last) {
-            return Ok(Some(Finish::Stop));
-        }
-        if !request.sampling.stop.is_empty() {
-            let text = self.tokenizer.decode(sampled).map_err(|error| EngineError::Compute(error.to_string()))?;
-            if request.sampling.stop.iter().any(|stop| text.contains(stop)) {
-                return Ok(Some(Finish::Stop));
-            }
+        let last = sampled.last()?;
+        if request.stop_tokens.contains(last) || self.holds_stop_text(sampled, &request.sampling.stop) {
+            return Some(Finish::Stop);
         }
         let full = sampled.len() >= request.sampling.max_tokens || live.tokens.len() >= self.limits.positions;
-        Ok(full.then_some(Finish::Length))
+        full.then_some(Finish::Length)
+    }
+
+    /// Ids that have no text hold none; whoever reads the reply is told of them.
+    fn holds_stop_text(&self, sampled: &[u32], stop: &[String]) -> bool {
+        let holds = |text: String| stop.iter().any(|stop| text.contains(stop));
+        !stop.is_empty() && self.tokenizer.decode(sampled).is_ok_and(holds)
     }
 }
 
@@ -191,6 +191,7 @@ impl Engine for BatchEngine {
         }
         // A scope runs its body on a pool worker, which spares every kernel a wake-up from outside.
         if let Err(error) = rayon::scope(|_| self.advance()) {
+            self.waiting.clear();
             self.live.drain(..).for_each(|lost| self.slots.release(lost.request.conversation));
             return Err(error);
         }
@@ -198,7 +199,7 @@ impl Engine for BatchEngine {
         let mut finished = Vec::new();
         let mut still = Vec::with_capacity(self.live.len());
         for live in std::mem::take(&mut self.live) {
-            let Some(finish) = self.finish(&live)? else {
+            let Some(finish) = self.finish(&live) else {
                 still.push(live);
                 continue;
             };

@@ -73,3 +73,22 @@ proptest! {
         prop_assert!((0..x.len()).all(|i| y[i % columns * rows + i / columns] == x[i]));
     }
 }
+
+#[test]
+fn a_decoded_row_does_not_depend_on_its_batch_when_products_are_split() {
+    for (k, n) in [(128, 1536), (344, 128), (1100, 257)] {
+        let (x, wt) = (numbers(1, 300 * k, 1.0), numbers(2, k * n, 1.0));
+        let product = |m: usize| {
+            let [y] = reproducible(|| {
+                let mut y = vec![0.0; m * n];
+                cpu::matmul_add(&x[..m * k], &wt, &mut y, (m, k, n), false);
+                [y]
+            });
+            y
+        };
+        let all = product(300);
+        for rows in [1, 2, 7, 63, 64, 65, 200] {
+            assert!(same_bits(&product(rows), &all[..rows * n]), "{rows} rows of {k} by {n}");
+        }
+    }
+}
