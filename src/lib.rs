@@ -1,1 +1,48 @@
 //! Trains multi-turn conversational agents with reinforcement learning in a runtime of supervised actors.
+//!
+//! [`Runtime`] is the way in: it takes a [`config`], lets any part of it be replaced, and runs it to its result. The `stateset` command
+//! is the same thing from a terminal.
+//!
+//! ```no_run
+//! use stateset_agents::prelude::*;
+//!
+//! # async fn demo() -> anyhow::Result<()> {
+//! let runtime = Runtime::builder()
+//!     .config_file("config/quickstart.yaml", &["training.steps=20".into()])?
+//!     .reward(FnReward(|episode: &Trajectory| f32::from(u8::from(episode.succeeded()))))
+//!     .build()?;
+//! let result = runtime.run().await?;
+//! println!("{:?}", result.summary.trained);
+//! # Ok(()) }
+//! ```
+
+pub mod chat;
+pub mod cli;
+pub mod config;
+pub mod model;
+mod pretrain;
+pub mod report;
+mod resume;
+mod run_folder;
+mod runtime;
+mod standing;
+mod topology;
+
+pub use pretrain::pretrain;
+pub use resume::Recorded;
+pub use run_folder::{RunFiles, RunFolder, RunFolderError, write_whole};
+pub use runtime::{Backends, Interrupter, Listener, RunResult, Runtime, RuntimeBuilder, Update, read_result};
+
+/// What an application usually needs.
+pub mod prelude {
+    pub use crate::chat::Chat;
+    pub use crate::config::Config;
+    pub use crate::{Backends, Interrupter, RunResult, Runtime, Update, model};
+    pub use stateset_domain::{
+        Check, Message, Role, Sampling, Scenario, ScriptedTurn, Split, Stream, ToolCall, ToolStep, Trajectory,
+    };
+    pub use stateset_environments::{
+        Action, DomainSpec, Environment, EnvironmentError, Ladder, ScriptedEnvironment, Session, Start, Step,
+    };
+    pub use stateset_rewards::{Composite, EpisodeReward, FnReward, Reward, RewardError, Score};
+}

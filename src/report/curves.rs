@@ -8,8 +8,9 @@ use super::chart::{Chart, Unit};
 pub(super) fn section(metrics: &[StepMetrics], summary: &Summary) -> String {
     let points = |value: fn(&StepMetrics) -> f64| metrics.iter().map(|row| (row.step, value(row))).collect();
     let chart = |title, about, unit, value| Chart { title, about, unit, points: points(value), levels: Vec::new() };
-    let mut held_out = vec![("base, held-out", summary.base.success_rate)];
-    held_out.extend(summary.trained.map(|trained| ("final, held-out", trained.success_rate)));
+    let base = summary.base.map(|base| ("base, held-out", base.success_rate));
+    let trained = summary.trained.map(|trained| ("final, held-out", trained.success_rate));
+    let held_out = base.into_iter().chain(trained).collect();
     let charts = [
         Chart {
             levels: held_out,

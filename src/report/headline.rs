@@ -5,7 +5,7 @@ use super::{Measure, Summary};
 
 pub(super) fn section(summary: &Summary) -> String {
     let after = summary.trained.as_ref();
-    let before = &summary.base;
+    let before = summary.base.as_ref();
     let unfinished =
         "<p class=\"note\">This run has not been finished; the policy it would end with was not measured.</p>";
     let cards = [
@@ -13,7 +13,7 @@ pub(super) fn section(summary: &Summary) -> String {
         rate("Success, greedy", before, after, |measure| measure.success_rate_greedy),
         change(
             "Mean reward",
-            number(before.reward_mean),
+            before.map(|measure| number(measure.reward_mean)),
             after.map(|measure| number(measure.reward_mean)),
             "sampled, held-out",
         ),
@@ -29,17 +29,25 @@ pub(super) fn section(summary: &Summary) -> String {
     )
 }
 
-fn rate(label: &str, before: &Measure, after: Option<&Measure>, rate: impl Fn(&Measure) -> f64) -> String {
-    let shown = after.unwrap_or(before);
-    let (low, high) = interval(rate(shown), shown.episodes);
-    let note = format!("95% within {}–{}, {} held-out episodes", percent(low), percent(high), count(shown.episodes));
-    change(label, percent(rate(before)), after.map(|after| percent(rate(after))), &note)
+fn rate(
+    label: &str,
+    before: Option<&Measure>,
+    after: Option<&Measure>,
+    rate: impl Fn(&Measure) -> f64 + Copy,
+) -> String {
+    let note = after.or(before).map_or_else(String::new, |shown| {
+        let (low, high) = interval(rate(shown), shown.episodes);
+        format!("95% within {}–{}, {} held-out episodes", percent(low), percent(high), count(shown.episodes))
+    });
+    let told = |measure: Option<&Measure>| measure.map(|measure| percent(rate(measure)));
+    change(label, told(before), told(after), &note)
 }
 
-fn change(label: &str, before: String, after: Option<String>, note: &str) -> String {
-    let value = match after {
-        Some(after) => format!("<span class=\"before\">{before} →</span> {after}"),
-        None => before,
+fn change(label: &str, before: Option<String>, after: Option<String>, note: &str) -> String {
+    let value = match (before, after) {
+        (Some(before), Some(after)) => format!("<span class=\"before\">{before} →</span> {after}"),
+        (Some(only), None) | (None, Some(only)) => only,
+        (None, None) => "–".into(),
     };
     plain(label, &value, note)
 }

@@ -12,8 +12,8 @@ pub struct Summary {
     pub steps: u64,
     /// Seconds it took, all its sessions together.
     pub wall_seconds: f64,
-    /// The policy before training, on held-out scenarios.
-    pub base: Measure,
+    /// The policy before training, on held-out scenarios; `null` if the run was made without evaluations.
+    pub base: Option<Measure>,
     /// The policy after training, on the same scenarios; `null` if the run has not come that far.
     #[serde(rename = "final")]
     pub trained: Option<Measure>,

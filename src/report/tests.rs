@@ -19,7 +19,7 @@ fn summary() -> Summary {
         seed: 0,
         steps: 60,
         wall_seconds: 612.4,
-        base: measure(0.129, 0.0, 0.412),
+        base: Some(measure(0.129, 0.0, 0.412)),
         trained: Some(measure(0.895, 0.949, 0.934)),
         policy_digest: PolicySnapshot::digest_of(&[]),
         restarts: 2,

@@ -27,7 +27,7 @@ pub use group::Group;
 pub use ids::{EpisodeId, GroupId, PolicyVersion, Purpose, RequestId};
 pub use message::{Message, Role, ToolCall};
 pub use metrics::{StepMetrics, StepReport};
-pub use policy::{Digest, NamedTensor, PolicySnapshot};
+pub use policy::{Digest, NamedTensor, PolicySnapshot, sha256_hex};
 pub use random::Stream;
 pub use scenario::{Scenario, ScriptedTurn, Split, ToolStep};
 pub use trajectory::{Outcome, Trajectory, TurnSpan};

@@ -42,6 +42,12 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// SHA-256 of `bytes`, as 64 hexadecimal digits.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Digest(Sha256::digest(bytes).into()).to_string()
+}
+
 /// One f32 tensor by name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedTensor {

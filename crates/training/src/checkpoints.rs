@@ -65,6 +65,12 @@ impl CheckpointFolder {
         Ok(store)
     }
 
+    /// The checkpoints under `root`, only to read from: another process may be writing there.
+    #[must_use]
+    pub fn reader(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), keep: usize::MAX }
+    }
+
     /// Where the checkpoint of `step` is kept.
     #[must_use]
     pub fn path(&self, step: u64) -> PathBuf {

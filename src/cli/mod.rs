@@ -1,0 +1,118 @@
+//! The `stateset` command, one file per subcommand.
+
+pub mod chat;
+pub mod errors;
+pub mod evaluate;
+pub mod graph;
+pub mod pretrain;
+pub mod progress;
+pub mod train;
+pub mod validate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Trains multi-turn conversational agents with reinforcement learning, in a runtime of supervised actors.
+#[derive(Debug, Parser)]
+#[command(name = "stateset", version, max_term_width = 110, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a policy
+    #[command(after_help = "Examples:\n  stateset train config/quickstart.yaml\n  \
+        stateset train config/quickstart.yaml --seed 7 --set training.steps=20\n  \
+        stateset train config/quickstart.yaml --resume")]
+    Train(train::TrainArgs),
+    /// Measure a trained policy on held-out scenarios
+    #[command(after_help = "Examples:\n  stateset evaluate runs/quickstart\n  \
+        stateset evaluate runs/quickstart --rung hard --num-episodes 512 --output-file hard.json")]
+    Evaluate(evaluate::EvaluateArgs),
+    /// Talk to a trained policy
+    #[command(after_help = "Examples:\n  stateset chat runs/quickstart\n  \
+        echo 'hi, my account is K7Q2M. where is my order?' | stateset chat runs/quickstart")]
+    Chat(chat::ChatArgs),
+    /// Check a configuration, and say what it would do
+    #[command(after_help = "Example:\n  stateset validate config/quickstart.yaml --set training.group_size=16")]
+    Validate(ConfigArgs),
+    /// Draw the actors of a run
+    #[command(after_help = "Example:\n  stateset graph config/quickstart.yaml --format dot | dot -Tsvg > actors.svg")]
+    Graph(GraphArgs),
+    /// Make a small policy from demonstrations
+    #[command(after_help = "Example:\n  stateset pretrain config/pretrain-tiny.yaml --output-dir /tmp/tiny")]
+    Pretrain(pretrain::PretrainArgs),
+}
+
+/// A configuration and what is laid over it.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The YAML file
+    config: PathBuf,
+    /// Replace one value, by its path; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct GraphArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// In which language
+    #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
+    format: GraphFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GraphFormat {
+    /// For Markdown
+    Mermaid,
+    /// For Graphviz
+    Dot,
+}
+
+/// Runs the command line and names the exit code: 0 done, 1 failed, 2 refused, 130 interrupted.
+#[must_use]
+pub fn run() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Train(args) => train::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Chat(args) => chat::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Validate(ConfigArgs { config, sets }) => {
+            validate::run(&config, &sets, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Graph(args) => draw(&args).map(|()| ExitCode::SUCCESS),
+        Command::Pretrain(args) => pretrain::run(&args).map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| errors::exit(&error))
+}
+
+fn draw(args: &GraphArgs) -> anyhow::Result<()> {
+    let config = validate::check(&args.config.config, &args.config.sets)?;
+    let graph = match args.format {
+        GraphFormat::Mermaid => graph::mermaid(&config),
+        GraphFormat::Dot => graph::dot(&config),
+    };
+    Ok(std::io::Write::write_all(&mut std::io::stdout(), graph.as_bytes())?)
+}
+
+/// The runtime that actors live in: numerics have threads of their own, so two workers are plenty.
+fn async_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,151 @@
+//! `stateset train CONFIG`.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::Args;
+use stateset_actors::protocol::FinishReason;
+use tracing_subscriber::EnvFilter;
+
+use super::progress::Progress;
+use crate::config::Verbosity;
+use crate::report::{Measure, Summary};
+use crate::{Interrupter, RunResult, Runtime};
+
+/// What a shell says of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Options of `train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    config: super::ConfigArgs,
+    /// Seed of every random choice [run.seed]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Folder that holds the runs' folders [run.output_dir]
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// `builtin:tiny`, or a model's folder [agent.model]
+    #[arg(long, value_name = "MODEL")]
+    model_name: Option<String>,
+    /// Steps between two checkpoints [training.save_every]
+    #[arg(long, value_name = "STEPS")]
+    save_every: Option<u64>,
+    /// Steps between two evaluations [training.eval_every]
+    #[arg(long, value_name = "STEPS")]
+    eval_every: Option<u64>,
+    /// What is printed: error, warn, info, debug or trace [logging.level]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// Go on with the newest run of this name, from its last checkpoint
+    #[arg(long)]
+    resume: bool,
+}
+
+impl TrainArgs {
+    /// Flags are overrides with shorter names; `--set` wins over them.
+    fn sets(&self) -> Vec<String> {
+        let flag = |key: &str, value: Option<String>| value.map(|value| format!("{key}={value}"));
+        let text = |value: &dyn std::fmt::Display| serde_json::Value::String(value.to_string()).to_string();
+        let flags = [
+            flag("run.seed", self.seed.map(|seed| seed.to_string())),
+            flag("run.output_dir", self.output_dir.as_ref().map(|path| text(&path.display()))),
+            flag("agent.model", self.model_name.as_ref().map(|name| text(name))),
+            flag("training.save_every", self.save_every.map(|steps| steps.to_string())),
+            flag("training.eval_every", self.eval_every.map(|steps| steps.to_string())),
+            flag("logging.level", self.log_level.clone()),
+        ];
+        flags.into_iter().flatten().chain(self.config.sets.iter().cloned()).collect()
+    }
+}
+
+/// Trains.
+///
+/// # Errors
+/// If the configuration cannot be run, or the runtime gave up.
+pub fn run(args: &TrainArgs) -> Result<ExitCode> {
+    let progress = Arc::new(Progress::new());
+    let listener = progress.clone();
+    let builder = Runtime::builder()
+        .config_file(&args.config.config, &args.sets())?
+        .resume(args.resume)
+        .on_update(move |update| listener.tell(update));
+    let runtime = builder.build()?;
+    log_to_stderr(runtime.config().logging.level, &progress);
+    progress.begin(&runtime);
+    let result = super::async_runtime()?.block_on(async {
+        let watching = tokio::spawn(progress.clone().watch(runtime.vitals(), runtime.restarts()));
+        let listening = tokio::spawn(heed_ctrl_c(runtime.interrupter(), progress.clone()));
+        let result = runtime.run().await;
+        watching.abort();
+        listening.abort();
+        result
+    });
+    progress.end();
+    let result = result?;
+    conclude(&result, &mut std::io::stdout())?;
+    Ok(match result.reason {
+        FinishReason::Completed => ExitCode::SUCCESS,
+        FinishReason::Interrupted => ExitCode::from(INTERRUPTED),
+    })
+}
+
+/// The first Ctrl-C saves and ends; the second ends at once, and the run can be resumed from its last checkpoint.
+async fn heed_ctrl_c(interrupter: Interrupter, progress: Arc<Progress>) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        progress.note("interrupted: saving and ending after this step (Ctrl-C again ends at once)");
+        interrupter.interrupt();
+    }
+    if tokio::signal::ctrl_c().await.is_ok() {
+        std::process::exit(i32::from(INTERRUPTED));
+    }
+}
+
+fn log_to_stderr(level: Verbosity, progress: &Arc<Progress>) {
+    let level = match level {
+        Verbosity::Error => "error",
+        Verbosity::Warn => "warn",
+        Verbosity::Info => "info",
+        Verbosity::Debug => "debug",
+        Verbosity::Trace => "trace",
+    };
+    // ractor reports what a supervisor already has as an event.
+    let filter = EnvFilter::new(format!("{level},ractor=off"));
+    let writer = progress.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(move || writer.writer());
+    // An application that embeds this may have its own subscriber; then that one is used.
+    let _ = subscriber.try_init();
+}
+
+fn conclude(result: &RunResult, out: &mut impl Write) -> Result<()> {
+    let Summary { base, trained, .. } = &result.summary;
+    let line = |measure: &Measure| {
+        format!(
+            "{:5.1} % sampled, {:5.1} % greedy, reward {:.3}",
+            100.0 * measure.success_rate,
+            100.0 * measure.success_rate_greedy,
+            measure.reward_mean
+        )
+    };
+    writeln!(out)?;
+    if let Some(base) = base {
+        writeln!(out, "  before  {} ({} held-out episodes)", line(base), base.episodes)?;
+    }
+    if let Some(trained) = trained {
+        writeln!(out, "  after   {}", line(trained))?;
+    }
+    let Summary { steps, wall_seconds, restarts, policy_digest, .. } = &result.summary;
+    writeln!(out, "  {steps} steps in {wall_seconds:.1} s, {restarts} restarts, policy {policy_digest:.12}")?;
+    writeln!(out, "  report  {}", result.files.report().display())?;
+    if result.reason == FinishReason::Interrupted {
+        writeln!(out, "  interrupted; the same command with --resume goes on from here")?;
+    }
+    Ok(())
+}

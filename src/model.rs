@@ -1,0 +1,30 @@
+//! Finding the model that a configuration names.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use stateset_domain::Artifact;
+use stateset_models::Pretrained;
+
+/// The policy that is part of the program, made by `stateset pretrain config/pretrain-tiny.yaml`.
+const TINY: [(&str, &[u8]); 4] = [
+    ("config.json", include_bytes!("../assets/tiny/config.json")),
+    ("model.safetensors", include_bytes!("../assets/tiny/model.safetensors")),
+    ("tokenizer.json", include_bytes!("../assets/tiny/tokenizer.json")),
+    ("tokenizer_config.json", include_bytes!("../assets/tiny/tokenizer_config.json")),
+];
+
+/// Name of the built-in policy.
+pub const BUILTIN: &str = "builtin:tiny";
+
+/// Loads `builtin:tiny`, or the folder `name`.
+///
+/// # Errors
+/// If there is no such model, or it cannot be used.
+pub fn load(name: &str) -> Result<Pretrained> {
+    if name == BUILTIN {
+        let files = TINY.iter().map(|(name, bytes)| Artifact { name: (*name).into(), bytes: bytes.to_vec() });
+        return Ok(Pretrained::from_files(files.collect())?);
+    }
+    Pretrained::from_folder(Path::new(name)).with_context(|| format!("cannot load the model {name}"))
+}

@@ -1,0 +1,282 @@
+//! Describing a run: a configuration, and whatever of it is to be replaced by one's own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use stateset_actors::policy::{HealthLimits, Plan, Retries};
+use stateset_actors::protocol::{Deadlines, Probe, Unprobed};
+use stateset_actors::{EngineFactory, LearnerFactory};
+use stateset_chat::ChatFormat;
+use stateset_domain::{StoreError, Tokenizer};
+use stateset_environments::{DomainSpec, Environment, Ladder};
+use stateset_inference::{BatchEngine, EngineLimits};
+use stateset_models::Pretrained;
+use stateset_rewards::{EpisodeReward, Reward};
+use stateset_supervisors::{Backoff, Intensity};
+use stateset_telemetry::{EventSink, JsonLines};
+use stateset_training::{CheckpointFolder, GrpoLearner, LearnerSettings, OptimizerSettings};
+use tokio::sync::mpsc;
+
+use super::{Clock, Listener, Restarts, Runtime, Unwired, instruments};
+use crate::config::Config;
+use crate::model;
+use crate::resume::Recorded;
+use crate::run_folder::RunFolder;
+use crate::standing::Standing;
+use crate::topology::Limits;
+
+/// Tokens that the engine is fed in one step.
+const STEP_TOKENS: usize = 1024;
+
+/// Describes a run.
+#[derive(Default)]
+pub struct RuntimeBuilder {
+    config: Config,
+    resume: bool,
+    model: Option<Pretrained>,
+    environment: Option<Arc<dyn Environment>>,
+    reward: Option<Arc<dyn Reward>>,
+    backends: Option<Backends>,
+    listener: Option<Listener>,
+    events: Option<Arc<dyn EventSink>>,
+    probe: Option<Arc<dyn Probe>>,
+}
+
+/// A policy of one's own: who samples, who learns, and how text becomes tokens for both.
+#[derive(Clone)]
+pub struct Backends {
+    /// Text to tokens; must have the tokens of [`ChatFormat`].
+    pub tokenizer: Arc<dyn Tokenizer>,
+    /// Builds the engine, on its own thread, again after every failure.
+    pub engine: EngineFactory,
+    /// Builds the learner, likewise.
+    pub learner: LearnerFactory,
+}
+
+impl RuntimeBuilder {
+    /// Runs `config`.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Runs the configuration at `path`, with `sets` (each `key=value`) laid over it.
+    ///
+    /// # Errors
+    /// [`Problems`](crate::config::Problems): everything that is wrong with it.
+    pub fn config_file(self, path: impl AsRef<Path>, sets: &[String]) -> Result<Self> {
+        Ok(self.config(crate::cli::validate::check(path.as_ref(), sets)?))
+    }
+
+    /// Goes on with the newest run of this name, if there is one.
+    #[must_use]
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// Trains `model` instead of the one the configuration names.
+    #[must_use]
+    pub fn model(mut self, model: Pretrained) -> Self {
+        self.model = Some(model);
+        self
+    }
+
+    /// Trains in `environment` instead of the domain that the configuration names.
+    #[must_use]
+    pub fn environment(mut self, environment: impl Environment + 'static) -> Self {
+        self.environment = Some(Arc::new(environment));
+        self
+    }
+
+    /// Scores with `reward` instead of the configured weights. A closure does: wrap it in [`FnReward`](stateset_rewards::FnReward).
+    #[must_use]
+    pub fn reward(mut self, reward: impl Reward + 'static) -> Self {
+        self.reward = Some(Arc::new(reward));
+        self
+    }
+
+    /// Samples from and trains a policy of one's own.
+    #[must_use]
+    pub fn backends(mut self, backends: Backends) -> Self {
+        self.backends = Some(backends);
+        self
+    }
+
+    /// Hears of every step and evaluation.
+    #[must_use]
+    pub fn on_update(mut self, listener: impl Fn(&super::Update) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Hears of every event, besides `events.jsonl`.
+    #[must_use]
+    pub fn events(mut self, sink: Arc<dyn EventSink>) -> Self {
+        self.events = Some(sink);
+        self
+    }
+
+    /// Looks in before every message an actor handles. It may panic: that is how faults are injected.
+    #[must_use]
+    pub fn probe(mut self, probe: Arc<dyn Probe>) -> Self {
+        self.probe = Some(probe);
+        self
+    }
+
+    /// Makes or reopens the run's folder and assembles the parts. Nothing runs yet.
+    ///
+    /// # Errors
+    /// If a file that the configuration names cannot be used, or the run to be resumed is another one.
+    pub fn build(self) -> Result<Runtime> {
+        let Self { mut config, resume, model, environment, reward, backends, listener, events, probe } = self;
+        if config.run.name.is_empty() {
+            config.run.name = "run".into();
+        }
+        let domain = match environment {
+            Some(_) => None,
+            None => Some(Domain::read(&config)?),
+        };
+        let backends = match backends {
+            Some(backends) => backends,
+            None => own_backends(&config, model.map_or_else(|| model::load(&config.agent.model), Ok)?)?,
+        };
+        let environment = match (environment, &domain) {
+            (Some(environment), _) => environment,
+            (None, Some(domain)) => domain.ladder(&config)?,
+            (None, None) => unreachable!("without an environment, the domain was read"),
+        };
+        let environment = Standing::over(environment, config.agent.system.clone());
+        let reward = reward.unwrap_or_else(|| Arc::new(episode_reward(&config)));
+        let folder = open_folder(&config, resume, domain.as_ref().map(|domain| domain.text.as_str()))?;
+        let files = folder.files();
+        let before = JsonLines::read(&files.events()).ok().and_then(|events| Some(events.last()?.seconds));
+        let clock = Clock { before: Duration::from_secs_f64(before.unwrap_or(0.0)), started: Instant::now() };
+        let restarts = Arc::new(Restarts::default());
+        let probe = probe.unwrap_or_else(|| Arc::new(Unprobed));
+        let instruments = instruments(&files, clock, &restarts, events, probe)?;
+        let (root, keep) = (files.checkpoints(), config.training.keep_checkpoints);
+        let store = move || -> Result<Box<dyn stateset_domain::Store>, StoreError> {
+            Ok(Box::new(CheckpointFolder::open(&root, keep)?))
+        };
+        let parts = Unwired {
+            plan: plan(&config),
+            environment,
+            reward,
+            format: ChatFormat::new(backends.tokenizer)?,
+            engine: backends.engine,
+            learner: backends.learner,
+            store: Arc::new(store),
+            limits: limits(&config),
+        };
+        Ok(Runtime { folder, config, parts, instruments, restarts, clock, listener, interrupts: mpsc::channel(1) })
+    }
+}
+
+/// The domain's file, as it is now.
+struct Domain {
+    text: String,
+    spec: Arc<DomainSpec>,
+}
+
+impl Domain {
+    fn read(config: &Config) -> Result<Self> {
+        let path = &config.environment.domain;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the domain {}", path.display()))?;
+        let spec = DomainSpec::from_yaml(&text).with_context(|| format!("cannot use the domain {}", path.display()))?;
+        Ok(Self { text, spec: Arc::new(spec) })
+    }
+
+    fn ladder(&self, config: &Config) -> Result<Arc<dyn Environment>> {
+        Ok(Arc::new(Ladder::new(self.spec.clone(), &config.environment.rung, config.run.seed)?))
+    }
+}
+
+fn open_folder(config: &Config, resume: bool, domain: Option<&str>) -> Result<RunFolder> {
+    let (parent, name) = (&config.run.output_dir, &config.run.name);
+    if resume && let Some(folder) = RunFolder::newest(parent, name)? {
+        Recorded::of(&folder.files())?.check(&folder.files(), config, domain)?;
+        return Ok(folder);
+    }
+    let folder = RunFolder::create(parent, name)?;
+    Recorded::write(&folder.files(), config, domain)?;
+    Ok(folder)
+}
+
+fn own_backends(config: &Config, model: Pretrained) -> Result<Backends> {
+    let tokenizer: Arc<dyn Tokenizer> = Arc::new(model.tokenizer.clone());
+    let engine = {
+        let (shape, tokenizer) = (model.weights.config.clone(), tokenizer.clone());
+        let limits = EngineLimits {
+            slots: config.supervision.max_live_episodes,
+            positions: config.agent.max_context,
+            step_tokens: STEP_TOKENS,
+        };
+        let build = move || -> Result<Box<dyn stateset_domain::Engine>, stateset_domain::EngineError> {
+            Ok(Box::new(BatchEngine::new(&shape, tokenizer.clone(), limits)))
+        };
+        Arc::new(build)
+    };
+    let settings = learner_settings(config);
+    let learner = move || -> Result<Box<dyn stateset_domain::Learner>, stateset_domain::LearnerError> {
+        Ok(Box::new(GrpoLearner::new(model.clone(), settings.clone())?))
+    };
+    Ok(Backends { tokenizer, engine, learner: Arc::new(learner) })
+}
+
+fn learner_settings(config: &Config) -> LearnerSettings {
+    let training = &config.training;
+    LearnerSettings {
+        grpo: training.grpo.clone(),
+        total_steps: training.steps,
+        learning_rate: training.learning_rate,
+        schedule: training.schedule,
+        optimizer: OptimizerSettings {
+            betas: training.betas.into(),
+            epsilon: training.epsilon,
+            weight_decay: training.weight_decay,
+            max_grad_norm: training.max_grad_norm,
+        },
+        temperature: config.agent.sampling.temperature,
+        micro_batch_tokens: training.micro_batch_tokens,
+    }
+}
+
+fn episode_reward(config: &Config) -> EpisodeReward {
+    let crate::config::Rewards { success_weight, turn_weight } = config.rewards;
+    EpisodeReward { success_weight, turn_weight }
+}
+
+fn plan(config: &Config) -> Plan {
+    let training = &config.training;
+    Plan {
+        seed: config.run.seed,
+        steps: training.steps,
+        groups_per_step: training.groups_per_step,
+        group_size: training.group_size,
+        save_every: training.save_every,
+        eval_every: training.eval_every,
+        eval_episodes: config.evaluation.episodes,
+        sampling: config.agent.sampling.clone(),
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let supervision = &config.supervision;
+    let crate::config::Deadlines { generate, environment, judge, load, save, stall } = supervision.deadlines;
+    let (first, cap) = (supervision.backoff.min, supervision.backoff.max);
+    Limits {
+        max_context: config.agent.max_context,
+        max_live_episodes: supervision.max_live_episodes,
+        retries: Retries { attempts: supervision.attempts, first_delay: first, max_delay: cap },
+        deadlines: Deadlines { generate, environment, judge, load, save },
+        stall,
+        health: HealthLimits::default(),
+        intensity: Intensity { max_restarts: supervision.restarts.max, within: supervision.restarts.within },
+        backoff: Backoff { first, cap, reset_after: supervision.restarts.within },
+    }
+}

@@ -1,0 +1,208 @@
+//! A run, from its parts to its result.
+//!
+//! ```no_run
+//! # async fn demo() -> anyhow::Result<()> {
+//! use stateset_agents::prelude::*;
+//!
+//! let runtime = Runtime::builder().config_file("config/quickstart.yaml", &[])?.build()?;
+//! let result = runtime.run().await?;
+//! println!("{:.0} %", 100.0 * result.summary.trained.map_or(0.0, |trained| trained.success_rate));
+//! # Ok(()) }
+//! ```
+
+mod builder;
+mod outcome;
+mod recorder;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use stateset_actors::protocol::{FinishReason, Instruments, RunFinished, Vitals};
+use stateset_telemetry::{Event, EventSink, JsonLines, Tee};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::run_folder::{RunFiles, RunFolder};
+use crate::topology::{Limits, Parts, Topology};
+
+pub use builder::{Backends, RuntimeBuilder};
+use outcome::Measured;
+pub use outcome::read_result;
+use recorder::Recorder;
+pub use recorder::{Listener, Update};
+
+/// How long an interruption may wait for a learner that is being restarted.
+const INTERRUPT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// A run that is ready to begin.
+pub struct Runtime {
+    folder: RunFolder,
+    config: crate::config::Config,
+    parts: Unwired,
+    instruments: Instruments,
+    restarts: Arc<Restarts>,
+    clock: Clock,
+    listener: Option<Listener>,
+    interrupts: (mpsc::Sender<()>, mpsc::Receiver<()>),
+}
+
+/// The parts that do not depend on the run's folder.
+struct Unwired {
+    plan: stateset_actors::policy::Plan,
+    environment: Arc<dyn stateset_environments::Environment>,
+    reward: Arc<dyn stateset_rewards::Reward>,
+    format: stateset_chat::ChatFormat,
+    engine: stateset_actors::EngineFactory,
+    learner: stateset_actors::LearnerFactory,
+    store: stateset_actors::StoreFactory,
+    limits: Limits,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct RunResult {
+    /// Where everything about it is.
+    pub files: RunFiles,
+    /// Its numbers.
+    pub summary: crate::report::Summary,
+    /// Whether it took every step or was asked to stop.
+    pub reason: FinishReason,
+}
+
+/// Ends a run early, from anywhere.
+#[derive(Clone)]
+pub struct Interrupter(mpsc::Sender<()>);
+
+impl Interrupter {
+    /// Asks the run to save and end after the step it is at.
+    pub fn interrupt(&self) {
+        // Full means that it was asked before.
+        let _ = self.0.try_send(());
+    }
+}
+
+/// Seconds this run has been going on, earlier sessions included.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    before: Duration,
+    started: Instant,
+}
+
+impl Clock {
+    fn read(&self) -> Duration {
+        self.before + self.started.elapsed()
+    }
+}
+
+/// Counts restarts as they are decided.
+#[derive(Debug, Default)]
+struct Restarts(AtomicU64);
+
+impl EventSink for Restarts {
+    fn emit(&self, event: Event) {
+        if matches!(event, Event::RestartScheduled { .. }) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Runtime {
+    /// Begins to describe a run.
+    #[must_use]
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::default()
+    }
+
+    /// Where the run's files are.
+    #[must_use]
+    pub fn files(&self) -> RunFiles {
+        self.folder.files()
+    }
+
+    /// What is run.
+    #[must_use]
+    pub fn config(&self) -> &crate::config::Config {
+        &self.config
+    }
+
+    /// Counters that can be read while it runs.
+    #[must_use]
+    pub fn vitals(&self) -> Arc<Vitals> {
+        self.instruments.vitals.clone()
+    }
+
+    /// A live count of restarts.
+    #[must_use]
+    pub fn restarts(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+        let restarts = self.restarts.clone();
+        move || restarts.0.load(Ordering::Relaxed)
+    }
+
+    /// Ends the run early.
+    #[must_use]
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(self.interrupts.0.clone())
+    }
+
+    /// Runs to the end and writes `summary.json` and `report.html`.
+    ///
+    /// # Errors
+    /// If the supervision tree gave up, with the whole chain of causes, or the result could not be written. Everything up to the last
+    /// checkpoint is kept, and the run can be resumed.
+    pub async fn run(mut self) -> Result<RunResult> {
+        let (sender, finished) = oneshot::channel();
+        let recorder = Arc::new(Recorder::open(self.folder.files(), self.listener.take(), sender)?);
+        let Unwired { plan, environment, reward, format, engine, learner, store, limits } = self.parts;
+        let (observer, instruments) = (recorder.clone(), self.instruments.clone());
+        let seed = plan.seed;
+        let parts = Parts { plan, environment, reward, format, engine, learner, store, observer, instruments, limits };
+        let mut topology = Topology::start(parts).await.context("cannot start the actors")?;
+        let outcome = drive(&mut topology, finished, &mut self.interrupts.1).await;
+        topology.shutdown().await;
+        let finished = outcome?;
+        if let Some(unsaved) = &finished.unsaved {
+            return Err(anyhow!("the final state is not on disk: {unsaved}"));
+        }
+        if let Some(failure) = recorder.failure() {
+            return Err(anyhow!("the run's records are incomplete: {failure}"));
+        }
+        let measured = Measured { seed, finished: &finished, wall: self.clock.read() };
+        let summary = outcome::conclude(&self.folder.files(), &self.config, &measured)?;
+        Ok(RunResult { files: self.folder.files(), summary, reason: finished.reason })
+    }
+}
+
+/// Waits until the run has ended, one way or another.
+async fn drive(
+    topology: &mut Topology,
+    mut finished: oneshot::Receiver<RunFinished>,
+    interrupts: &mut mpsc::Receiver<()>,
+) -> Result<RunFinished> {
+    let interrupt = topology.interrupter(INTERRUPT_PATIENCE);
+    loop {
+        tokio::select! {
+            finished = &mut finished => return finished.context("the run ended without a word"),
+            gave_up = topology.ended() => {
+                return match gave_up {
+                    Err(gave_up) => Err(anyhow::Error::new(gave_up).context("the runtime gave up; resume the run with --resume")),
+                    Ok(()) => Err(anyhow!("the actors ended before the run did")),
+                };
+            }
+            Some(()) = interrupts.recv() => interrupt().await,
+        }
+    }
+}
+
+fn instruments(
+    files: &RunFiles,
+    clock: Clock,
+    restarts: &Arc<Restarts>,
+    extra: Option<Arc<dyn EventSink>>,
+    probe: Arc<dyn stateset_actors::protocol::Probe>,
+) -> Result<Instruments> {
+    let file = JsonLines::append_to(&files.events(), move || clock.read())?;
+    let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(file), restarts.clone()];
+    sinks.extend(extra);
+    Ok(Instruments::new(Arc::new(Tee(sinks)), probe))
+}

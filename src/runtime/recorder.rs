@@ -1,0 +1,136 @@
+//! Writes a run down as it happens, and tells whoever listens.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stateset_actors::protocol::{Evaluation, Observer, RunFinished};
+use stateset_domain::{Purpose, StepMetrics};
+use stateset_telemetry::MetricsLog;
+use tokio::sync::oneshot;
+
+use crate::run_folder::{RunFiles, write_whole};
+
+/// What a listener hears of, in order.
+#[derive(Debug, Clone)]
+pub enum Update {
+    /// The run goes on from this step; what was heard of later ones is void.
+    Restored(u64),
+    /// A step was taken.
+    Step(StepMetrics),
+    /// The policy was evaluated.
+    Evaluated(Evaluation),
+}
+
+/// Hears of a run's progress. A slow listener slows the run.
+pub type Listener = Arc<dyn Fn(&Update) + Send + Sync>;
+
+/// The run's observer.
+pub(crate) struct Recorder {
+    state: Mutex<State>,
+    listener: Option<Listener>,
+}
+
+struct State {
+    metrics: MetricsLog,
+    files: RunFiles,
+    evaluations: Vec<Evaluation>,
+    finished: Option<oneshot::Sender<RunFinished>>,
+    /// The first thing that could not be written.
+    failure: Option<String>,
+}
+
+impl Recorder {
+    /// Goes on from what is in the folder.
+    pub(crate) fn open(
+        files: RunFiles,
+        listener: Option<Listener>,
+        finished: oneshot::Sender<RunFinished>,
+    ) -> anyhow::Result<Self> {
+        let metrics = MetricsLog::append_to(&files.metrics())?;
+        let evaluations = read_evaluations(&files.evaluations())?;
+        let state = State { metrics, files, evaluations, finished: Some(finished), failure: None };
+        Ok(Self { state: Mutex::new(state), listener })
+    }
+
+    /// What could not be written, if anything.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.locked(|state| state.failure.clone())
+    }
+
+    fn locked<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tell(&self, update: &Update) {
+        if let Some(listener) = &self.listener {
+            listener(update);
+        }
+    }
+}
+
+impl State {
+    fn note(&mut self, written: Result<(), String>) {
+        if let (Err(failure), None) = (written, &self.failure) {
+            self.failure = Some(failure);
+        }
+    }
+
+    fn write_evaluations(&mut self) {
+        let lines: Result<Vec<String>, _> = self.evaluations.iter().map(serde_json::to_string).collect();
+        let written = lines.map_err(|error| error.to_string()).and_then(|lines| {
+            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            write_whole(&self.files.evaluations(), &text).map_err(|error| error.to_string())
+        });
+        self.note(written);
+    }
+}
+
+/// Every evaluation recorded in a run's folder, in order.
+pub(crate) fn read_evaluations(path: &Path) -> anyhow::Result<Vec<Evaluation>> {
+    match fs::read_to_string(path) {
+        Ok(text) => text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("cannot read {}", path.display()))),
+    }
+}
+
+impl Observer for Recorder {
+    fn on_restored(&self, step: u64) {
+        self.locked(|state| {
+            let cut = state.metrics.truncate_after(step).map_err(|error| error.to_string());
+            state.note(cut);
+            state.evaluations.retain(|evaluation| evaluation.at_step <= step);
+            state.write_evaluations();
+        });
+        self.tell(&Update::Restored(step));
+    }
+
+    fn on_step(&self, metrics: &StepMetrics) {
+        self.locked(|state| {
+            let appended = state.metrics.append(metrics).map_err(|error| error.to_string());
+            state.note(appended);
+        });
+        self.tell(&Update::Step(metrics.clone()));
+    }
+
+    fn has_evaluation(&self, step: u64, purpose: Purpose) -> bool {
+        let made = |evaluation: &Evaluation| evaluation.at_step == step && evaluation.purpose == purpose;
+        self.locked(|state| state.evaluations.iter().any(made))
+    }
+
+    fn on_evaluation(&self, evaluation: &Evaluation) {
+        self.locked(|state| {
+            state.evaluations.push(evaluation.clone());
+            state.write_evaluations();
+        });
+        self.tell(&Update::Evaluated(evaluation.clone()));
+    }
+
+    fn on_finished(&self, finished: &RunFinished) {
+        if let Some(sender) = self.locked(|state| state.finished.take()) {
+            // Nobody waits any more if the tree is already being taken down.
+            let _ = sender.send(finished.clone());
+        }
+    }
+}
