@@ -1,0 +1,77 @@
+//! Steps that cannot be taken leave the weights as they were, to the bit.
+
+use stateset_domain::{Group, Learner, LearnerError};
+use stateset_models::{HostWeights, Pretrained};
+use stateset_training::GrpoLearner;
+
+use crate::{BASE, group, groups, learner, settings};
+
+fn refused(groups: &[Group]) -> String {
+    let mut learner = learner(|_| {});
+    let before = learner.snapshot().unwrap().digest();
+    let error = learner.step(groups).unwrap_err();
+    assert_eq!(learner.snapshot().unwrap().digest(), before);
+    match error {
+        LearnerError::Batch(reason) => reason,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_reward_that_is_not_finite_is_refused_by_episode() {
+    for reward in [f32::NAN, f32::INFINITY] {
+        let reason = refused(&[group(0, &[1.0, 0.0]), group(1, &[0.0, reward, 1.0])]);
+        assert!(reason.contains("train-1-1-1") && reason.contains(&reward.to_string()), "{reason}");
+    }
+}
+
+#[test]
+fn an_episode_that_was_not_judged_or_does_not_line_up_is_refused() {
+    let mut groups = groups();
+    groups[1].members[0].reward = None;
+    assert!(refused(&groups).contains("without a reward"));
+    groups[1].members[0].reward = Some(1.0);
+    groups[1].members[2].mask.pop();
+    assert!(refused(&groups).contains("train-1-1-2"));
+    groups[1].members[2].mask.push(false);
+    groups[1].members[1].mask[0] = true;
+    assert!(refused(&groups).contains("nothing precedes"));
+}
+
+#[test]
+fn weights_that_are_not_finite_skip_the_step() {
+    let Ok(values) = BASE.weights.values.try_map(|values| -> Result<_, std::convert::Infallible> {
+        Ok(values.iter().enumerate().map(|(i, x)| if i == 7 { f32::NAN } else { *x }).collect())
+    });
+    let weights = HostWeights { config: BASE.weights.config.clone(), values };
+    let mut learner = GrpoLearner::new(Pretrained { weights, ..BASE.clone() }, settings()).unwrap();
+    let before = learner.snapshot().unwrap();
+    let report = learner.step(&groups()).unwrap();
+    let after = learner.snapshot().unwrap();
+    assert!(report.skipped);
+    assert_eq!((after.digest(), after.version().0), (before.digest(), 1), "only the step is counted");
+}
+
+#[test]
+fn a_step_that_goes_wrong_in_a_later_epoch_is_taken_back_whole() {
+    let mut wild = learner(|settings| {
+        settings.grpo.epochs = 3;
+        settings.learning_rate = 1e30;
+    });
+    let before = (wild.snapshot().unwrap().digest(), optimizer(&wild));
+    assert!(wild.step(&groups()).unwrap().skipped);
+    assert_eq!((wild.snapshot().unwrap().digest(), optimizer(&wild)), before);
+}
+
+fn optimizer(learner: &GrpoLearner) -> Vec<u8> {
+    let files = learner.save().unwrap();
+    files.into_iter().find(|file| file.name == "optimizer.safetensors").unwrap().bytes
+}
+
+#[test]
+fn a_conversation_beyond_the_context_is_an_error_that_says_so() {
+    let mut groups = groups();
+    groups[0].members[0].push_context(stateset_domain::Role::User, &[1; 160]);
+    let error = learner(|_| {}).step(&groups).unwrap_err();
+    assert!(matches!(&error, LearnerError::Compute(reason) if reason.contains("exceeds the context")), "{error}");
+}

@@ -1,0 +1,94 @@
+//! What was sampled is what is trained on: four turns through the chat format and the engine, then a step.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use stateset_chat::ChatFormat;
+use stateset_domain::{
+    Completion, Engine, GenerateRequest, Group, GroupId, Learner, Message, Purpose, RequestId, Role, Sampling,
+    Trajectory,
+};
+use stateset_inference::{BatchEngine, EngineLimits};
+
+use crate::{BASE, learner};
+
+const TURNS: [&str; 4] = ["where is my order", "please send it again", "why? <|end|>", "ok"];
+
+/// Every reply to `requests`, by conversation.
+pub(crate) fn replies(engine: &mut BatchEngine, requests: Vec<GenerateRequest>) -> BTreeMap<u64, Completion> {
+    requests.into_iter().for_each(|request| engine.submit(request).unwrap());
+    let mut replies = BTreeMap::new();
+    loop {
+        let poll = engine.step().unwrap();
+        replies.extend(poll.finished.into_iter().map(|finished| (finished.id.0, finished.completion)));
+        if poll.live == 0 {
+            return replies;
+        }
+    }
+}
+
+fn request(
+    trajectory: &Trajectory,
+    turn: usize,
+    open: &[u32],
+    format: &ChatFormat,
+    temperature: f32,
+) -> GenerateRequest {
+    let conversation = u64::from(trajectory.episode.member);
+    GenerateRequest {
+        id: RequestId(conversation),
+        conversation,
+        tokens: [&trajectory.tokens, open].concat(),
+        sampling: Sampling { max_tokens: 9, temperature, ..Sampling::default() },
+        stop_tokens: format.stop_tokens(),
+        stream: trajectory.episode.stream(11).fork(turn as u64),
+    }
+}
+
+/// A group of four conversations of four turns, and everything the engine replied, in order, by member.
+fn converse(temperature: f32) -> (Group, BTreeMap<u64, Vec<Completion>>) {
+    let tokenizer = Arc::new(BASE.tokenizer.clone());
+    let format = ChatFormat::new(tokenizer.clone()).unwrap();
+    let limits = EngineLimits { slots: 4, positions: 160, step_tokens: 32 };
+    let mut engine = BatchEngine::new(&BASE.weights.config, tokenizer, limits);
+    engine.load(&learner(|_| {}).snapshot().unwrap()).unwrap();
+    let id = GroupId { purpose: Purpose::Train, step: 1, index: 0 };
+    let episode = |member| stateset_domain::EpisodeId { group: id, member };
+    let mut members: Vec<Trajectory> = (0..4).map(|member| Trajectory::new(episode(member), "order")).collect();
+    let (open, mut said) = (format.open_reply(), BTreeMap::<u64, Vec<Completion>>::new());
+    for (turn, text) in TURNS.into_iter().enumerate() {
+        let message = format.message(&Message::new(Role::User, text)).unwrap();
+        members.iter_mut().for_each(|member| member.push_context(Role::User, &message));
+        let requests = members.iter().map(|member| request(member, turn, &open, &format, temperature)).collect();
+        for (conversation, reply) in replies(&mut engine, requests) {
+            let close = format.close_reply(&reply.tokens);
+            let member = &mut members[conversation as usize];
+            member.push_sampled(&open, &reply.tokens, &reply.log_probs, reply.version, &close);
+            said.entry(conversation).or_default().push(reply);
+        }
+    }
+    members.iter_mut().zip([1.0, 0.0, 0.5, 0.0]).for_each(|(member, reward)| member.reward = Some(reward));
+    (Group { id, members }, said)
+}
+
+#[test]
+fn sampler_and_trainer_agree_on_every_token_of_four_turns() {
+    for temperature in [1.0, 0.7] {
+        let (group, _) = converse(temperature);
+        assert!(group.members.iter().all(|member| member.sampled_tokens() >= TURNS.len()));
+        let report = learner(|settings| settings.temperature = temperature).step(&[group]).unwrap();
+        assert!(report.log_prob_gap <= 1e-5, "{} nats apart", report.log_prob_gap);
+        assert_eq!(report.clip_fraction, 0.0);
+    }
+}
+
+#[test]
+fn trained_ids_are_sampled_ids_and_nothing_is_tokenised_again() {
+    let (group, said) = converse(1.0);
+    for member in &group.members {
+        let said = &said[&u64::from(member.episode.member)];
+        let sampled: Vec<u32> = said.iter().flat_map(|reply| reply.tokens.clone()).collect();
+        let scored = member.tokens.iter().zip(&member.mask).filter(|(_, mask)| **mask).map(|(token, _)| *token);
+        assert!(scored.eq(sampled));
+    }
+}
