@@ -212,7 +212,7 @@ fn scenarios_of_another_world_are_refused() {
 #[test]
 fn an_unknown_rung_is_refused_with_those_there_are() {
     let error = Ladder::new(Arc::new(spec()), "steep", 0).unwrap_err();
-    assert_eq!(error.to_string(), "there is no rung `steep`; the domain has first, hard, marathon, standard");
+    assert_eq!(error.to_string(), "there is no rung `steep`; the domain has first, hard, marathon, pair, standard");
 }
 
 #[test]
