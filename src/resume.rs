@@ -3,6 +3,8 @@
 use std::fs;
 
 use anyhow::{Context, Result};
+use stateset_domain::{Checkpoint, Store};
+use stateset_training::CheckpointFolder;
 
 use crate::cli::errors::AnotherRun;
 use crate::config::{Config, Fingerprint};
@@ -26,6 +28,20 @@ impl Recorded {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let config = serde_saphyr::from_str(&text).with_context(|| format!("cannot use {}", path.display()))?;
         Ok(Self { config, domain: fs::read_to_string(files.domain()).ok() })
+    }
+
+    /// The newest checkpoint in `files`, its checksums verified; `None` if the run has not come that far.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is damaged.
+    pub(crate) fn checkpoint(files: &RunFiles) -> Result<Option<Checkpoint>> {
+        let folder = files.checkpoints();
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        CheckpointFolder::reader(folder)
+            .latest()
+            .context("cannot use the newest checkpoint (if its folder is removed, the one before it counts)")
     }
 
     /// Records a new run.

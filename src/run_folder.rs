@@ -67,12 +67,14 @@ impl RunFolder {
         unreachable!("candidates never end")
     }
 
-    /// The newest folder of a run called `name` under `parent`; `None` if there is none.
+    /// The newest folder of a run called `name` under `parent`; `None` if there is none. One without `config.yaml` belongs to a
+    /// process that was killed before it had begun.
     ///
     /// # Errors
     /// [`RunFolderError::InUse`] if it is being written to.
     pub fn newest(parent: &Path, name: &str) -> Result<Option<Self>, RunFolderError> {
-        let newest = candidates(parent, name).take_while(|candidate| candidate.is_dir()).last();
+        let folders = candidates(parent, name).take_while(|candidate| candidate.is_dir());
+        let newest = folders.filter(|folder| Self::inspect(folder).is_ok()).last();
         newest.map(Self::lock).transpose()
     }
 
@@ -179,8 +181,11 @@ pub fn write_whole(path: &Path, text: &str) -> Result<(), RunFolderError> {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     });
-    written.map_err(io("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(io("write", path))
+    written.and_then(|()| fs::rename(&temporary, path)).map_err(|source| {
+        // Half a file is worth nothing; what cannot even be removed is overwritten by the next attempt.
+        let _ = fs::remove_file(&temporary);
+        io("write", path)(source)
+    })
 }
 
 #[cfg(test)]
@@ -190,10 +195,15 @@ mod tests {
     #[test]
     fn a_taken_name_is_numbered_and_the_newest_is_found_again() {
         let parent = tempfile::tempdir().unwrap();
-        let first = RunFolder::create(parent.path(), "night").unwrap();
-        let second = RunFolder::create(parent.path(), "night").unwrap();
+        let begun = || {
+            let folder = RunFolder::create(parent.path(), "night").unwrap();
+            write_whole(&folder.files().config(), "").unwrap();
+            folder
+        };
+        let (first, second) = (begun(), begun());
         assert!(second.files().folder().ends_with("night-2"));
         drop((first, second));
+        RunFolder::create(parent.path(), "night").unwrap();
         let newest = RunFolder::newest(parent.path(), "night").unwrap().unwrap();
         assert!(newest.files().folder().ends_with("night-2"));
         assert!(RunFolder::newest(parent.path(), "day").unwrap().is_none());
@@ -202,7 +212,8 @@ mod tests {
     #[test]
     fn a_folder_has_one_owner() {
         let parent = tempfile::tempdir().unwrap();
-        let _owner = RunFolder::create(parent.path(), "night").unwrap();
+        let owner = RunFolder::create(parent.path(), "night").unwrap();
+        write_whole(&owner.files().config(), "").unwrap();
         let error = RunFolder::newest(parent.path(), "night").unwrap_err();
         assert!(error.to_string().contains("in use by another process"), "{error}");
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use crate::config::{Difference, Problems};
+use crate::run_folder::RunFolderError;
 
 /// Something broke.
 const FAILED: u8 = 1;
@@ -27,8 +28,8 @@ fn list(differences: &[Difference]) -> String {
     lines.join("\n")
 }
 
-/// Prints `error` to standard error, causes included, and names the exit code: 2 if nothing was started because the configuration
-/// cannot be run, 1 otherwise.
+/// Prints `error` to standard error, causes included, and names the exit code: 2 if nothing was started because what was asked for
+/// makes no sense, 1 otherwise.
 #[must_use]
 pub fn exit(error: &anyhow::Error) -> ExitCode {
     eprintln!("{}", told(error));
@@ -43,7 +44,12 @@ fn told(error: &anyhow::Error) -> String {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    if error.is::<Problems>() || error.is::<AnotherRun>() { REFUSED } else { FAILED }
+    let refused = match error.downcast_ref::<RunFolderError>() {
+        Some(RunFolderError::InUse(_) | RunFolderError::NotARun(_)) => true,
+        Some(RunFolderError::Io { .. }) => false,
+        None => error.is::<Problems>() || error.is::<AnotherRun>(),
+    };
+    if refused { REFUSED } else { FAILED }
 }
 
 #[cfg(test)]
@@ -58,6 +64,7 @@ mod tests {
         let refusal = anyhow::Error::new(AnotherRun { folder: "runs/night".into(), differences: vec![difference] });
         let wanted = "error: runs/night was started with another configuration:\n  run.seed was 0 and is now 4";
         assert_eq!((told(&refusal).as_str(), code(&refusal)), (wanted, REFUSED));
+        assert_eq!(code(&RunFolderError::InUse("runs/night".into()).into()), REFUSED);
         let failure = anyhow!("disk full").context("cannot save");
         assert_eq!((told(&failure).as_str(), code(&failure)), ("error: cannot save: disk full", FAILED));
     }

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
-use stateset_domain::{Digest, Store};
+use stateset_domain::Digest;
 use stateset_environments::{DomainSpec, Ladder};
 use stateset_models::Pretrained;
-use stateset_training::CheckpointFolder;
 
 use crate::report::Measure;
 use crate::run_folder::{RunFiles, RunFolder, write_whole};
@@ -57,9 +56,8 @@ impl Trained {
         let recorded = Recorded::of(files)?;
         let text = recorded.domain.as_deref().context("the run was made in an environment of an application's own")?;
         let domain = DomainSpec::from_yaml(text)?;
-        let store = CheckpointFolder::reader(files.checkpoints());
-        let checkpoint =
-            store.latest()?.with_context(|| format!("{} has no checkpoint yet", files.folder().display()))?;
+        let checkpoint = Recorded::checkpoint(files)?;
+        let checkpoint = checkpoint.with_context(|| format!("{} has no checkpoint yet", files.folder().display()))?;
         let policy = Pretrained::from_files(checkpoint.artifacts)?;
         Ok(Self { recorded, step: checkpoint.progress.step, policy, domain })
     }

@@ -1,5 +1,6 @@
 //! How far a run has come: a live bar on a terminal, plain lines in a pipe.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ struct Shown {
 
 const TEMPLATE: &str = "{prefix:>10} {bar:28.cyan/blue} {pos}/{len}  {msg}  ETA {eta}";
 const TICK: Duration = Duration::from_millis(250);
+/// Ticks over which the rate is taken: ten seconds, so that rollouts and optimizer steps both have their say.
+const RECENT: usize = 40;
 
 impl Progress {
     /// Nothing is shown yet.
@@ -118,12 +121,15 @@ impl Progress {
 
     /// Reads the counters now and then, which works even while every mailbox is stuck.
     pub async fn watch(self: Arc<Self>, vitals: Arc<Vitals>, restarts: impl Fn() -> u64 + Send + Sync) {
-        let started = Instant::now();
+        let mut readings = VecDeque::from([(Instant::now(), vitals.read().tokens)]);
         loop {
             tokio::time::sleep(TICK).await;
-            let tokens = vitals.read().tokens as f64;
+            let (now, tokens) = (Instant::now(), vitals.read().tokens);
+            let (then, before) = if readings.len() < RECENT { readings.front().copied() } else { readings.pop_front() }
+                .unwrap_or((now, tokens));
+            readings.push_back((now, tokens));
             self.locked(|shown| {
-                shown.tokens_per_second = tokens / started.elapsed().as_secs_f64();
+                shown.tokens_per_second = (tokens - before) as f64 / (now - then).as_secs_f64();
                 shown.restarts = restarts();
             });
             self.bar.set_message(self.line());

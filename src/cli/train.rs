@@ -142,7 +142,8 @@ fn conclude(result: &RunResult, out: &mut impl Write) -> Result<()> {
         writeln!(out, "  after   {}", line(trained))?;
     }
     let Summary { steps, wall_seconds, restarts, policy_digest, .. } = &result.summary;
-    writeln!(out, "  {steps} steps in {wall_seconds:.1} s, {restarts} restarts, policy {policy_digest:.12}")?;
+    let policy = policy_digest.to_string();
+    writeln!(out, "  {steps} steps in {wall_seconds:.1} s, {restarts} restarts, policy {policy:.12}")?;
     writeln!(out, "  report  {}", result.files.report().display())?;
     if result.reason == FinishReason::Interrupted {
         writeln!(out, "  interrupted; the same command with --resume goes on from here")?;

@@ -179,7 +179,6 @@ async fn drive(
     mut finished: oneshot::Receiver<RunFinished>,
     interrupts: &mut mpsc::Receiver<()>,
 ) -> Result<RunFinished> {
-    let interrupt = topology.interrupter(INTERRUPT_PATIENCE);
     loop {
         tokio::select! {
             finished = &mut finished => return finished.context("the run ended without a word"),
@@ -189,7 +188,7 @@ async fn drive(
                     Ok(()) => Err(anyhow!("the actors ended before the run did")),
                 };
             }
-            Some(()) = interrupts.recv() => interrupt().await,
+            Some(()) = interrupts.recv() => topology.interrupt(INTERRUPT_PATIENCE),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use stateset_actors::protocol::{Evaluation, RunFinished};
+use stateset_actors::protocol::{Evaluation, FinishReason, RunFinished};
 use stateset_domain::Purpose;
 use stateset_telemetry::{Event, JsonLines, MetricsLog};
 
@@ -30,12 +30,13 @@ pub(super) fn conclude(files: &RunFiles, config: &Config, measured: &Measured<'_
     let events = JsonLines::read(&files.events())?;
     let restarts = events.iter().filter(|timed| matches!(timed.event, Event::RestartScheduled { .. })).count();
     let finished = measured.finished;
+    let trained = finished.step > 0 && finished.reason == FinishReason::Completed;
     let summary = Summary {
         seed: measured.seed,
         steps: finished.step,
         wall_seconds: measured.wall.as_secs_f64(),
         base: measure(&evaluations, 0),
-        trained: measure(&evaluations, finished.step).filter(|_| finished.step > 0),
+        trained: measure(&evaluations, finished.step).filter(|_| trained),
         policy_digest: finished.policy_digest,
         restarts: restarts as u64,
         episodes_completed: finished.episodes.completed,

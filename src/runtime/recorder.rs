@@ -97,13 +97,16 @@ pub(crate) fn read_evaluations(path: &Path) -> anyhow::Result<Vec<Evaluation>> {
 
 impl Observer for Recorder {
     fn on_restored(&self, step: u64) {
-        self.locked(|state| {
+        let known = self.locked(|state| {
             let cut = state.metrics.truncate_after(step).map_err(|error| error.to_string());
             state.note(cut);
             state.evaluations.retain(|evaluation| evaluation.at_step <= step);
             state.write_evaluations();
+            !state.evaluations.is_empty()
         });
-        self.tell(&Update::Restored(step));
+        if step > 0 || known {
+            self.tell(&Update::Restored(step));
+        }
     }
 
     fn on_step(&self, metrics: &StepMetrics) {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stateset_actors::policy::{HealthLimits, Plan, Retries};
-use stateset_actors::protocol::{Deadlines, Instruments, Observer, PolicySlot};
+use stateset_actors::protocol::{Deadlines, Instruments, LearnerMsg, Observer, PolicySlot};
 use stateset_actors::{EngineFactory, LearnerFactory, StoreFactory};
 use stateset_chat::ChatFormat;
 use stateset_domain::Stream;
@@ -69,13 +69,11 @@ impl Topology {
         Ok(Self { tree, ring })
     }
 
-    /// Asks the learner to save and end the run. It may be between two incarnations, so this knocks until it is there.
-    pub(crate) fn interrupter(&self, patience: Duration) -> impl AsyncFn() + use<> {
+    /// Asks the learner to save and end the run. It may be between two incarnations, so somebody knocks until it is there.
+    pub(crate) fn interrupt(&self, patience: Duration) {
         let learner = self.ring.learner();
-        async move || {
-            // A learner that stays away for so long has given up; the tree says so itself.
-            let _ = learner.post(stateset_actors::protocol::LearnerMsg::Interrupt, patience).await;
-        }
+        // A learner that stays away for so long has given up; the tree says so itself.
+        tokio::spawn(async move { drop(learner.post(LearnerMsg::Interrupt, patience).await) });
     }
 
     /// Resolves if the tree gives up.

@@ -89,8 +89,9 @@ impl Run {
         if restored.is_some() || epoch > 1 {
             let cause = if epoch > 1 { "the learner was restarted" } else { "the run was resumed" };
             self.emit(Event::Restored { step: self.step, cause: cause.into() });
-            self.arguments.observer.on_restored(self.step);
         }
+        // Even at step 0: a process that was killed before its first checkpoint has recorded steps too.
+        self.arguments.observer.on_restored(self.step);
         self.advance().await
     }
 
@@ -115,6 +116,7 @@ impl Run {
         match self.arguments.plan.next(step, evaluated) {
             Task::Finish => self.finish(FinishReason::Completed).await,
             task @ (Task::Train | Task::Evaluate(_)) => {
+                tracing::debug!(step, ?task, "rollout begins");
                 self.rollout = Some(Rollout::new(&self.arguments, task, step));
                 self.admit();
                 Ok(())
@@ -140,6 +142,7 @@ impl Run {
 
     async fn train(&mut self, groups: Vec<Group>, counts: EpisodeCounts, seconds: f64) -> Result<(), LearnerFailure> {
         let summary = Summary::of(groups.iter().flat_map(|group| &group.members));
+        tracing::debug!(step = self.step, groups = groups.len(), "optimizer step begins");
         let started = Instant::now();
         let step = move |learner: &mut Box<dyn Learner>| -> Result<_, LearnerError> {
             Ok((learner.step(&groups)?, learner.snapshot()?))
@@ -211,6 +214,7 @@ impl Run {
     async fn save(&mut self) -> Result<(), LearnerFailure> {
         let Some(policy_digest) = self.policy.as_ref().map(PolicySnapshot::digest) else { return Ok(()) };
         let (step, episodes) = (self.step, self.episodes);
+        tracing::debug!(step, "checkpoint begins");
         let LearnerArguments { plan, checkpointer, retries, deadlines, .. } = &self.arguments;
         let artifacts = self.learner.ask(|learner| learner.save()).await??;
         let progress = Progress { seed: plan.seed, step, episodes, policy_digest };

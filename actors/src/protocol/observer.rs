@@ -5,7 +5,7 @@ use stateset_domain::{Digest, EpisodeCounts, Purpose, StepMetrics, Trajectory};
 
 /// Follows a run. Called by the learner, in the order in which things happen; a slow observer slows the run.
 pub trait Observer: Send + Sync {
-    /// The run goes on from `step`: whatever was recorded of later steps is void, and will be told again.
+    /// The run begins at `step`, or goes back to it: whatever was recorded of later steps is void, and will be told again.
     fn on_restored(&self, step: u64);
 
     /// A step was taken.

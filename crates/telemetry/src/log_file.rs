@@ -57,10 +57,14 @@ impl LogFile {
         Self { path: path.to_owned(), file: File::open(path).unwrap() }
     }
 
-    /// Appends `line` and its newline in one write.
+    /// Appends `line` and its newline in one write. What a full disk took of it is cut off again, so that the next line stands alone.
     pub(crate) fn append(&mut self, mut line: String) -> Result<(), LogError> {
         line.push('\n');
-        self.file.write_all(line.as_bytes()).map_err(refused("append to", &self.path))
+        let append = || {
+            let whole = self.file.metadata()?.len();
+            (&self.file).write_all(line.as_bytes()).inspect_err(|_| drop(self.file.set_len(whole)))
+        };
+        append().map_err(refused("append to", &self.path))
     }
 
     /// Keeps only the lines that `keep` wants. The old contents stay if anything fails.
