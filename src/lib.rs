@@ -7,11 +7,10 @@
 //! use stateset_agents::prelude::*;
 //!
 //! # async fn demo() -> anyhow::Result<()> {
-//! let runtime = Runtime::builder()
-//!     .config_file("config/quickstart.yaml", &["training.steps=20".into()])?
-//!     .reward(FnReward(|episode: &Trajectory| f32::from(u8::from(episode.succeeded()))))
-//!     .build()?;
-//! let result = runtime.run().await?;
+//! let mut config = Config::from_file("config/quickstart.yaml")?;
+//! config.training.steps = 20;
+//! let reward = FnReward(|episode: &Trajectory| if episode.succeeded() { 1.0 } else { 0.0 });
+//! let result = Runtime::builder().config(config).reward(reward).build()?.run().await?;
 //! println!("{:?}", result.summary.trained);
 //! # Ok(()) }
 //! ```
@@ -28,6 +27,10 @@ mod runtime;
 mod standing;
 mod topology;
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use pretrain::pretrain;
 pub use resume::Recorded;
 pub use run_folder::{RunFiles, RunFolder, RunFolderError, write_whole};
@@ -38,6 +41,7 @@ pub mod prelude {
     pub use crate::chat::Chat;
     pub use crate::config::Config;
     pub use crate::{Backends, Interrupter, RunResult, Runtime, Update, model};
+    pub use stateset_actors::protocol::{Probe, Site};
     pub use stateset_domain::{
         Check, Message, Role, Sampling, Scenario, ScriptedTurn, Split, Stream, ToolCall, ToolStep, Trajectory,
     };
@@ -45,4 +49,5 @@ pub mod prelude {
         Action, DomainSpec, Environment, EnvironmentError, Ladder, ScriptedEnvironment, Session, Start, Step,
     };
     pub use stateset_rewards::{Composite, EpisodeReward, FnReward, Reward, RewardError, Score};
+    pub use stateset_telemetry::{Event, EventSink, ExitCause, Memory};
 }

@@ -13,6 +13,16 @@ use super::suggest::nearest;
 use super::validate::{World, validate, validate_pretraining};
 use super::{Config, Pretraining, Problem, Problems, overrides};
 
+impl Config {
+    /// Reads the run at `path` and checks it, its domain included.
+    ///
+    /// # Errors
+    /// [`Problems`]: all of them.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Problems> {
+        load(path.as_ref(), &[], crate::cli::validate::rungs)
+    }
+}
+
 /// Reads the run at `path`, lays `sets` (each `key=value`) over it, and checks it. `rungs` reads a domain's file and names its rungs, or
 /// says what is wrong with it.
 ///
