@@ -223,7 +223,7 @@ fn own_backends(config: &Config, model: Pretrained) -> Result<Backends> {
     };
     let settings = learner_settings(config);
     let learner = move || -> Result<Box<dyn stateset_domain::Learner>, stateset_domain::LearnerError> {
-        Ok(Box::new(GrpoLearner::new(model.clone(), settings.clone())?))
+        Ok(Box::new(GrpoLearner::new(model.clone(), settings.clone())))
     };
     Ok(Backends { tokenizer, engine, learner: Arc::new(learner) })
 }
