@@ -24,6 +24,9 @@ pub struct KvCache {
     kv_heads: usize,
     head_dim: usize,
     positions: usize,
+    /// Floats from one component of the keys to the next: whole blocks of positions, so that the last one can be read like the
+    /// others, and no power of two, which would put every component into the same few cache lines.
+    stride: usize,
     keys: Vec<f32>,
     values: Vec<f32>,
 }
@@ -32,23 +35,32 @@ impl KvCache {
     /// Room for `slots` conversations of `positions` tokens.
     #[must_use]
     pub fn new(slots: usize, kv_heads: usize, head_dim: usize, positions: usize) -> Self {
-        let size = slots * kv_heads * head_dim * positions;
-        Self { kv_heads, head_dim, positions, keys: vec![0.0; size], values: vec![0.0; size] }
+        let (heads, stride) = (slots * kv_heads, positions.next_multiple_of(WIDE) + 16);
+        let (keys, values) = (vec![0.0; heads * head_dim * stride], vec![0.0; heads * head_dim * positions]);
+        Self { kv_heads, head_dim, positions, stride, keys, values }
     }
 
-    fn block(&self) -> usize {
-        self.head_dim * self.positions
+    /// The keys `[head_dim, stride]` of one head in one slot.
+    fn keys(&self, slot: usize, head: usize) -> &[f32] {
+        let size = self.head_dim * self.stride;
+        &self.keys[(slot * self.kv_heads + head) * size..][..size]
+    }
+
+    /// Its values `[positions, head_dim]`.
+    fn values(&self, slot: usize, head: usize) -> &[f32] {
+        let size = self.head_dim * self.positions;
+        &self.values[(slot * self.kv_heads + head) * size..][..size]
     }
 
     fn append(&mut self, rope: &Rope, row: Row, head: usize, key: &[f32], value: &[f32]) {
-        let (d, block) = (self.head_dim, self.block());
-        let base = (row.slot * self.kv_heads + head) * block;
+        let d = self.head_dim;
+        let first = (row.slot * self.kv_heads + head) * d;
         let mut rotated = [0f32; 256];
         rope.rotate(row.position, key, &mut rotated[..d], 1.0);
         for (i, x) in rotated[..d].iter().enumerate() {
-            self.keys[base + i * self.positions + row.position] = *x;
+            self.keys[(first + i) * self.stride + row.position] = *x;
         }
-        self.values[base + row.position * d..][..d].copy_from_slice(value);
+        self.values[first * self.positions + row.position * d..][..d].copy_from_slice(value);
     }
 }
 
@@ -74,12 +86,12 @@ pub fn decode_attention(cache: &mut KvCache, rope: &Rope, heads: usize, rows: &[
     let cache = &*cache;
     let tasks = rows.par_iter().zip(qkv.par_chunks_exact(width)).zip(out.par_chunks_exact_mut(heads * d));
     tasks.with_min_len(4).for_each_init(
-        || vec![0f32; cache.positions],
+        || vec![0f32; cache.stride],
         |scores, ((row, qkv), out)| {
             for (head, out) in out.chunks_exact_mut(d).enumerate() {
-                let base = (row.slot * kv + head / (heads / kv)) * cache.block();
-                let (keys, values) = (&cache.keys[base..][..cache.block()], &cache.values[base..][..cache.block()]);
-                attend(rope, row.position, &qkv[head * d..][..d], keys, values, cache.positions, scores, out);
+                let shared = head / (heads / kv);
+                let (keys, values) = (cache.keys(row.slot, shared), cache.values(row.slot, shared));
+                attend(rope, row.position, &qkv[head * d..][..d], keys, values, cache.stride, scores, out);
             }
         },
     );
@@ -89,18 +101,17 @@ const WIDE: usize = 64;
 
 multiversion! {
     fn attend(
-        rope: &Rope, position: usize, q: &[f32], keys: &[f32], values: &[f32], positions: usize, scores: &mut [f32], out: &mut [f32],
+        rope: &Rope, position: usize, q: &[f32], keys: &[f32], values: &[f32], stride: usize, scores: &mut [f32], out: &mut [f32],
     ) {
         let (d, n) = (q.len(), position + 1);
         let mut rotated = [0f32; 256];
         rope.rotate(position, q, &mut rotated[..d], 1.0);
         let scale = 1.0 / (d as f32).sqrt();
-        let scores = &mut scores[..n];
-        let mut start = 0;
-        while start + WIDE <= n {
+        // The last block reaches past the row; what it finds there is not read.
+        for start in (0..n).step_by(WIDE) {
             let mut lanes = [0f32; WIDE];
             for (i, &q) in rotated[..d].iter().enumerate() {
-                let key = &keys[i * positions + start..][..WIDE];
+                let key = &keys[i * stride + start..][..WIDE];
                 for j in 0..WIDE {
                     lanes[j] += q * key[j];
                 }
@@ -108,18 +119,8 @@ multiversion! {
             for j in 0..WIDE {
                 scores[start + j] = lanes[j] * scale;
             }
-            start += WIDE;
         }
-        scores[start..].fill(0.0);
-        for (i, &q) in rotated[..d].iter().enumerate() {
-            let key = &keys[i * positions + start..][..n - start];
-            for (score, key) in scores[start..].iter_mut().zip(key) {
-                *score += q * key;
-            }
-        }
-        for score in &mut scores[start..] {
-            *score *= scale;
-        }
+        let scores = &mut scores[..n];
         let largest = max(scores);
         let inverse = 1.0 / exp_sum(scores, largest);
         weigh(scores, values, inverse, out);

@@ -87,36 +87,37 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 #[inline(always)]
 pub fn max(a: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
-    let chunks = a.chunks_exact(LANES);
-    let mut largest = f32::NEG_INFINITY;
-    for &x in chunks.remainder() {
-        largest = if x > largest { x } else { largest };
-    }
-    for x in chunks {
+    let (chunks, rest) = a.as_chunks::<LANES>();
+    let mut tail = [f32::NEG_INFINITY; LANES];
+    tail[..rest.len()].copy_from_slice(rest);
+    for x in chunks.iter().chain([&tail]) {
         for i in 0..LANES {
             lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] };
         }
     }
-    lanes.iter().fold(largest, |m, &x| if x > m { x } else { m })
+    lanes.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
 }
 
 /// `x = e^(x - shift)`; returns the sum.
 #[inline(always)]
 pub(crate) fn exp_sum(x: &mut [f32], shift: f32) -> f32 {
     let mut lanes = [0f32; LANES];
-    let mut chunks = x.chunks_exact_mut(LANES);
-    for chunk in &mut chunks {
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+    for chunk in chunks {
         for i in 0..LANES {
             chunk[i] = exp(chunk[i] - shift);
             lanes[i] += chunk[i];
         }
     }
-    let mut tail = 0.0;
-    for x in chunks.into_remainder() {
-        *x = exp(*x - shift);
-        tail += *x;
+    // The rest is filled up to a whole chunk: one by one, exponentials cost several times as much.
+    let mut tail = [0f32; LANES];
+    tail[..rest.len()].copy_from_slice(rest);
+    for i in 0..LANES {
+        tail[i] = exp(tail[i] - shift);
+        lanes[i] += if i < rest.len() { tail[i] } else { 0.0 };
     }
-    sum_lanes(&lanes) + tail
+    rest.copy_from_slice(&tail[..rest.len()]);
+    sum_lanes(&lanes)
 }
 
 multiversion! {
