@@ -46,13 +46,13 @@ pub fn pretrain(
     let stream = Stream::new(settings.seed);
     let mut corpus = Corpus::new(settings, &domain, format, stream.fork(1))?;
     let weights = HostWeights::random(&config, INITIAL_STD, stream.fork(2));
-    let mut training = Supervised::new(weights, supervised(settings));
+    let mut training = Supervised::new(&weights, supervised(settings))?;
     for step in 1..=settings.steps {
         let batch: Vec<Demonstration> = (0..settings.batch).map(|_| corpus.draw()).collect::<Result<_>>()?;
         let report = rayon_scope(|| training.step(&batch)).with_context(|| format!("pre-training step {step}"))?;
         on_step(step, &report);
     }
-    files(&config, tokenizer_json, training.weights())
+    files(&config, tokenizer_json, &training.weights()?)
 }
 
 fn supervised(settings: &Pretraining) -> SupervisedSettings {

@@ -1,12 +1,12 @@
-//! The decoder with gradients, for training.
+//! The decoder on candle tensors, with gradients.
 
-use std::convert::Infallible;
+use std::sync::Arc;
 
-use stateset_kernels::cpu::{self, LogProb, Packed, Rope};
-use thiserror::Error;
+use candle_core::{Device, InplaceOp1, Result, Tensor, Var};
+use stateset_kernels::cpu::{Packed, Rope};
 
-use crate::tape::{Input, Pool, Recorder, Tape};
-use crate::{Decoder, Gradients, HostWeights, ModelConfig, decoder};
+use crate::ops::{Attention, Gate, Linear, LinearAdd, RmsNorm, SelectiveLogSoftmax, with_floats};
+use crate::{Decoder, Executor, HostWeights, ModelConfig, decoder};
 
 /// Sequences packed end to end, and the positions that are scored.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -38,80 +38,64 @@ impl PackedBatch {
     }
 }
 
-/// Why a batch cannot be scored.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("sequence of {tokens} tokens exceeds the context of {context}")]
-pub struct TooLong {
-    /// Tokens of the longest sequence.
-    pub tokens: usize,
-    /// Tokens the model has positions for.
-    pub context: usize,
-}
-
 /// A trainable decoder.
 pub struct Autograd {
-    weights: HostWeights,
-    rope: Rope,
-    pool: Pool,
-}
-
-/// What a forward pass found, and what the way back needs.
-pub struct Scored {
-    found: LogProb,
-    targets: Vec<u32>,
-    temperature: f32,
-    tape: Tape,
-}
-
-impl Scored {
-    /// Log-probability of every scored token, nats.
-    #[must_use]
-    pub fn log_probs(&self) -> &[f32] {
-        &self.found.log_prob
-    }
-
-    /// Entropy of the distribution each was chosen from, nats.
-    #[must_use]
-    pub fn entropies(&self) -> &[f32] {
-        &self.found.entropy
-    }
+    config: ModelConfig,
+    variables: Decoder<Var>,
+    rope: Arc<Rope>,
 }
 
 impl Autograd {
-    /// A trainable decoder that starts from `weights`.
-    #[must_use]
-    pub fn new(weights: HostWeights) -> Self {
-        let config = &weights.config;
+    /// A trainable copy of `weights`.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn new(weights: &HostWeights) -> Result<Self> {
+        let config = weights.config.clone();
+        let shapes = config.parameters();
+        let mut shapes = shapes.iter().map(|parameter| parameter.shape.clone());
+        let variables = weights.values.try_map(|values| {
+            let shape = shapes.next().expect("parameters and values are in the same order");
+            Var::from_slice(values, shape, &Device::Cpu)
+        })?;
         let rope = Rope::new(config.max_position_embeddings, config.head_dim(), config.rope_theta);
-        Self { weights, rope, pool: Pool::default() }
+        Ok(Self { config, variables, rope: Arc::new(rope) })
     }
 
     /// The shape of the decoder.
     #[must_use]
     pub fn config(&self) -> &ModelConfig {
-        &self.weights.config
+        &self.config
     }
 
-    /// Its weights.
+    /// Its variables.
     #[must_use]
-    pub fn weights(&self) -> &HostWeights {
-        &self.weights
+    pub fn variables(&self) -> &Decoder<Var> {
+        &self.variables
     }
 
-    /// Its weights, to be moved.
-    pub fn values_mut(&mut self) -> &mut Decoder<Vec<f32>> {
-        &mut self.weights.values
-    }
-
-    /// Log-probability and entropy of every scored token under the distribution at `temperature`.
+    /// A copy of the weights.
     ///
     /// # Errors
-    /// If a sequence does not fit the context.
-    pub fn score(&mut self, batch: &PackedBatch, temperature: f32) -> Result<Scored, TooLong> {
-        let config = &self.weights.config;
-        let (tokens, context) = (batch.lengths.iter().copied().max().unwrap_or(0), config.max_position_embeddings);
-        if tokens > context {
-            return Err(TooLong { tokens, context });
+    /// If a tensor cannot be read.
+    pub fn weights(&self) -> Result<HostWeights> {
+        let values = self.variables.try_map(|var| with_floats(var.as_tensor(), <[f32]>::to_vec))?;
+        Ok(HostWeights { config: self.config.clone(), values })
+    }
+
+    /// Log-probability (row 0) and entropy (row 1) of every scored token, nats, `[2, scored]`, under the distribution at
+    /// `temperature`.
+    ///
+    /// # Errors
+    /// If the batch does not fit the model or the arithmetic fails.
+    pub fn log_probs(&self, batch: &PackedBatch, temperature: f32) -> Result<Tensor> {
+        let config = &self.config;
+        let longest = batch.lengths.iter().copied().max().unwrap_or(0);
+        if longest > config.max_position_embeddings {
+            candle_core::bail!(
+                "sequence of {longest} tokens exceeds the context of {}",
+                config.max_position_embeddings
+            );
         }
         let packed = Packed {
             lengths: batch.lengths.clone(),
@@ -119,31 +103,84 @@ impl Autograd {
             kv_heads: config.num_key_value_heads,
             head_dim: config.head_dim(),
         };
-        let mut tape = Tape::new(Input {
-            tokens: batch.tokens.clone(),
-            rows: batch.rows.clone(),
-            packed,
-            hidden: config.hidden_size,
-            eps: config.rms_norm_eps as f32,
-        });
-        let (mut places, weights) = (0.., slices(&self.weights));
-        let Ok(decoder) = self.weights.values.try_map(|_| Ok::<_, Infallible>(places.next().unwrap_or_default()));
-        let mut recorder = Recorder { tape: &mut tape, weights: &weights, rope: &self.rope, pool: &mut self.pool };
-        let Ok(_) = decoder::logits(&mut recorder, &decoder);
-        let found = cpu::log_prob(tape.last(), &batch.targets, temperature, config.vocab_size);
-        Ok(Scored { found, targets: batch.targets.clone(), temperature, tape })
+        let ids = |ids: &[u32]| Tensor::from_slice(ids, ids.len(), &Device::Cpu);
+        let mut pass = Pass {
+            eps: config.rms_norm_eps,
+            tokens: ids(&batch.tokens)?,
+            rows: ids(&batch.rows)?,
+            packed: Arc::new(packed),
+            rope: self.rope.clone(),
+        };
+        let logits = decoder::logits(&mut pass, &self.variables)?;
+        logits.apply_op1(SelectiveLogSoftmax::new(batch.targets.as_slice().into(), temperature))
     }
 
-    /// Adds to `gradients` those of every weight, from the slopes of the log-probabilities and of the entropies.
-    pub fn backward(&mut self, scored: Scored, (log_prob, entropy): (&[f32], &[f32]), gradients: &mut Gradients) {
-        let Scored { found, targets, temperature, tape } = scored;
-        let seed = |logits: &[f32], d_logits: &mut [f32]| {
-            cpu::log_prob_backward(logits, &targets, temperature, &found, (log_prob, entropy), d_logits);
-        };
-        tape.backward((&slices(&self.weights), &self.rope, &mut self.pool), seed, gradients);
+    /// Runs `update` on the values of one variable, in place.
+    ///
+    /// # Errors
+    /// If the variable is not f32 on the CPU.
+    pub fn update(variable: &Var, update: impl FnMut(&mut [f32])) -> Result<()> {
+        variable.inplace_op1(&InPlace(std::cell::RefCell::new(update)))
     }
 }
 
-fn slices(weights: &HostWeights) -> Vec<&[f32]> {
-    weights.values.iter().map(Vec::as_slice).collect()
+struct InPlace<F>(std::cell::RefCell<F>);
+
+impl<F: FnMut(&mut [f32])> InplaceOp1 for InPlace<F> {
+    fn name(&self) -> &'static str {
+        "update"
+    }
+
+    fn cpu_fwd(&self, storage: &mut candle_core::CpuStorage, layout: &candle_core::Layout) -> Result<()> {
+        match (storage, layout.contiguous_offsets()) {
+            (candle_core::CpuStorage::F32(values), Some((start, end))) => {
+                (self.0.borrow_mut())(&mut values[start..end]);
+                Ok(())
+            }
+            _ => candle_core::bail!("expected a contiguous f32 variable on the CPU"),
+        }
+    }
+}
+
+/// One forward pass over one packed batch.
+struct Pass {
+    eps: f64,
+    tokens: Tensor,
+    rows: Tensor,
+    packed: Arc<Packed>,
+    rope: Arc<Rope>,
+}
+
+impl Executor for Pass {
+    type Tensor = Tensor;
+    type Weight = Var;
+    type Error = candle_core::Error;
+
+    fn embed(&mut self, weight: &Var) -> Result<Tensor> {
+        weight.index_select(&self.tokens, 0)
+    }
+
+    fn norm(&mut self, x: &Tensor, weight: &Var) -> Result<Tensor> {
+        x.apply_op2(weight, RmsNorm::new(self.eps))
+    }
+
+    fn linear(&mut self, x: Tensor, weight: &Var) -> Result<Tensor> {
+        x.apply_op2(weight, Linear)
+    }
+
+    fn linear_add(&mut self, x: Tensor, weight: &Var, residual: Tensor) -> Result<Tensor> {
+        x.apply_op3(weight, &residual, LinearAdd)
+    }
+
+    fn attend(&mut self, qkv: Tensor, _layer: usize) -> Result<Tensor> {
+        qkv.apply_op1(Attention::new(self.packed.clone(), self.rope.clone()))
+    }
+
+    fn gate(&mut self, gate_up: Tensor) -> Result<Tensor> {
+        gate_up.apply_op1(Gate)
+    }
+
+    fn select(&mut self, x: Tensor) -> Result<Tensor> {
+        x.index_select(&self.rows, 0)
+    }
 }

@@ -40,15 +40,6 @@ impl<W> Decoder<W> {
         std::iter::once(&self.embed).chain(layers).chain(std::iter::once(&self.norm)).chain(&self.head)
     }
 
-    /// Every weight, in the same order.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut W> {
-        let layers = self.layers.iter_mut().flat_map(|layer| {
-            let Layer { input_norm, qkv, output, post_norm, gate_up, down } = layer;
-            [input_norm, qkv, output, post_norm, gate_up, down]
-        });
-        std::iter::once(&mut self.embed).chain(layers).chain(std::iter::once(&mut self.norm)).chain(&mut self.head)
-    }
-
     /// A decoder of the same shape, made weight by weight in the order of [`iter`](Self::iter).
     ///
     /// # Errors

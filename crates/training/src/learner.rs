@@ -4,13 +4,14 @@
 //! exactly 1 and no extra pass is needed. The sampler's log-probabilities are compared with them and the largest gap is reported.
 //! Later epochs reuse what the first one found.
 
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use stateset_algorithms::{Evaluation, Grpo, Normalizer, Schedule, Sequence};
 use stateset_domain::{Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport};
-use stateset_models::{Autograd, Gradients, Pretrained, TooLong, read_tensors, write_tensors};
+use stateset_models::{Autograd, Pretrained, read_tensors, write_tensors};
 
 use crate::batch::{Batch, pack};
-use crate::{Example, Optimizer, OptimizerSettings, micro_batches};
+use crate::{Example, Gradients, Optimizer, OptimizerSettings, micro_batches};
 
 /// Everything a learner is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +52,10 @@ struct State {
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "learner.json";
 
+fn compute(error: candle_core::Error) -> LearnerError {
+    LearnerError::Compute(error.to_string())
+}
+
 fn state(error: impl std::fmt::Display) -> LearnerError {
     LearnerError::State(error.to_string())
 }
@@ -70,12 +75,15 @@ struct Epoch {
 
 impl GrpoLearner {
     /// Starts from `base`, which is also the frozen reference.
-    #[must_use]
-    pub fn new(base: Pretrained, settings: LearnerSettings) -> Self {
-        let model = Autograd::new(base.weights.clone());
-        let reference = (settings.grpo.kl_coef > 0.0).then(|| Autograd::new(base.weights.clone()));
+    ///
+    /// # Errors
+    /// [`LearnerError::Compute`] if a tensor cannot be made.
+    pub fn new(base: Pretrained, settings: LearnerSettings) -> Result<Self, LearnerError> {
+        let model = Autograd::new(&base.weights).map_err(compute)?;
+        let reference =
+            (settings.grpo.kl_coef > 0.0).then(|| Autograd::new(&base.weights)).transpose().map_err(compute)?;
         let optimizer = Optimizer::new(&model, settings.optimizer.clone());
-        Self { base, model, reference, optimizer, settings, step: 0 }
+        Ok(Self { base, model, reference, optimizer, settings, step: 0 })
     }
 
     /// Without a KL term, an example without advantage has no gradient at all: it is counted, and not computed.
@@ -90,17 +98,17 @@ impl GrpoLearner {
         let lr = self.settings.learning_rate * self.settings.schedule.multiplier(self.step, self.settings.total_steps);
         let mut report = StepReport { lr, frac_zero_std_groups: batch.frac_zero_std_groups, ..StepReport::default() };
         // Only a later epoch can fail after the weights have moved.
-        let before = (self.settings.grpo.epochs > 1).then(|| (self.model.weights().clone(), self.optimizer.clone()));
+        let before = (self.settings.grpo.epochs > 1).then(|| self.model.weights().map(|w| (w, self.optimizer.clone())));
+        let before = before.transpose().map_err(compute)?;
         let mut first = FirstEpoch { old: Vec::new(), reference: self.reference.is_some().then(Vec::new) };
         for epoch in 0..self.settings.grpo.epochs {
-            let mut gradients = Gradients::zeros(self.model.weights());
-            let found = self.epoch(&examples, &normalizer, &mut first, &mut gradients);
-            let found = found.map_err(|error| LearnerError::Compute(error.to_string()))?;
+            let mut gradients = Gradients::zeros(&self.model);
+            let found = self.epoch(&examples, &normalizer, &mut first, &mut gradients).map_err(compute)?;
             let norm = gradients.norm();
             report.train_tokens += examples.iter().map(|example| example.tokens.len() as u64).sum::<u64>();
             if !(found.evaluation.loss.is_finite() && norm.is_finite()) {
                 if let Some((weights, optimizer)) = before {
-                    self.model = Autograd::new(weights);
+                    self.model = Autograd::new(&weights).map_err(compute)?;
                     self.optimizer = optimizer;
                 }
                 return Ok(StepReport { loss: found.evaluation.loss, grad_norm: norm, skipped: true, ..report });
@@ -113,54 +121,59 @@ impl GrpoLearner {
             report.kl = found.evaluation.mean_kl();
             report.clip_fraction = found.evaluation.clip_fraction();
             report.entropy = found.entropy_sum / found.evaluation.tokens.max(1) as f64;
-            self.optimizer.update(&mut self.model, &gradients, norm, lr);
+            self.optimizer.update(&self.model, &gradients, norm, lr).map_err(compute)?;
         }
         Ok(report)
     }
 
     fn epoch(
-        &mut self,
+        &self,
         examples: &[&Example],
         normalizer: &Normalizer,
         first: &mut FirstEpoch,
         gradients: &mut Gradients,
-    ) -> Result<Epoch, TooLong> {
+    ) -> candle_core::Result<Epoch> {
         let lengths: Vec<usize> = examples.iter().map(|example| example.tokens.len()).collect();
         let mut sum = Epoch::default();
         for run in micro_batches(&lengths, self.settings.micro_batch_tokens) {
             let part = &examples[run.clone()];
             let packed = pack(part.iter().copied());
-            let scored = self.model.score(&packed, self.settings.temperature)?;
-            let new = per_example(part, scored.log_probs());
+            let found = self.model.log_probs(&packed, self.settings.temperature)?;
+            let new = per_example(part, &found.get(0)?)?;
             if first.old.len() < run.end {
                 first.old.extend(new.iter().cloned());
-                if let (Some(reference), Some(kept)) = (&mut self.reference, &mut first.reference) {
-                    let scored = reference.score(&packed, self.settings.temperature)?;
-                    kept.extend(per_example(part, scored.log_probs()));
+                if let (Some(reference), Some(kept)) = (&self.reference, &mut first.reference) {
+                    let found = reference.log_probs(&packed, self.settings.temperature)?.get(0)?;
+                    kept.extend(per_example(part, &found)?);
                 }
             }
-            let all = vec![true; part.iter().map(|example| example.scored_tokens()).max().unwrap_or(0)];
+            let scored = vec![true; part.iter().map(|example| example.scored_tokens()).max().unwrap_or(0)];
             let sequence = |i: usize| Sequence {
                 new: &new[i],
                 old: &first.old[run.start + i],
                 reference: first.reference.as_ref().map(|reference| reference[run.start + i].as_slice()),
-                mask: &all[..new[i].len()],
+                mask: &scored[..new[i].len()],
                 advantage: part[i].advantage,
             };
             let sequences: Vec<Sequence<'_>> = (0..part.len()).map(sequence).collect();
             let mut slopes = vec![0.0; packed.targets.len()];
             sum.evaluation += self.settings.grpo.evaluate(&sequences, normalizer, &mut slopes);
-            sum.entropy_sum += scored.entropies().iter().map(|h| f64::from(*h)).sum::<f64>();
-            let slopes: Vec<f32> = slopes.iter().map(|slope| *slope as f32).collect();
-            self.model.backward(scored, (&slopes, &vec![0.0; slopes.len()]), gradients);
+            sum.entropy_sum += found.get(1)?.to_vec1::<f32>()?.iter().map(|h| f64::from(*h)).sum::<f64>();
+            gradients.add(&self.model, &slope(&found, &slopes)?.backward()?)?;
         }
         Ok(sum)
     }
 }
 
-fn per_example(examples: &[&Example], log_probs: &[f32]) -> Vec<Vec<f64>> {
-    let mut all = log_probs.iter().copied().map(f64::from);
-    examples.iter().map(|example| all.by_ref().take(example.scored_tokens()).collect()).collect()
+/// A scalar whose gradient with respect to the log-probabilities is `slopes`.
+fn slope(found: &Tensor, slopes: &[f64]) -> candle_core::Result<Tensor> {
+    let slopes: Vec<f32> = slopes.iter().map(|slope| *slope as f32).collect();
+    (found.get(0)? * Tensor::from_slice(&slopes, slopes.len(), &Device::Cpu)?)?.sum_all()
+}
+
+fn per_example(examples: &[&Example], log_probs: &Tensor) -> candle_core::Result<Vec<Vec<f64>>> {
+    let mut all = log_probs.to_vec1::<f32>()?.into_iter().map(f64::from);
+    Ok(examples.iter().map(|example| all.by_ref().take(example.scored_tokens()).collect()).collect())
 }
 
 fn gap(examples: &[&Example], trainer: &[Vec<f64>]) -> f64 {
@@ -176,11 +189,12 @@ impl Learner for GrpoLearner {
     }
 
     fn snapshot(&self) -> Result<PolicySnapshot, LearnerError> {
-        Ok(PolicySnapshot::new(PolicyVersion(self.step), self.model.weights().to_tensors()))
+        let weights = self.model.weights().map_err(compute)?;
+        Ok(PolicySnapshot::new(PolicyVersion(self.step), weights.to_tensors()))
     }
 
     fn save(&self) -> Result<Vec<Artifact>, LearnerError> {
-        let mut files = self.base.to_files(self.model.weights()).map_err(state)?;
+        let mut files = self.base.to_files(&self.model.weights().map_err(compute)?).map_err(state)?;
         let bytes = write_tensors(&self.optimizer.to_tensors()).map_err(state)?;
         files.push(Artifact { name: OPTIMIZER.into(), bytes });
         let own = State { step: self.step, optimizer_updates: self.optimizer.updates() };
@@ -199,7 +213,7 @@ impl Learner for GrpoLearner {
         if model.weights.config != self.base.weights.config {
             return Err(state("config.json describes another model"));
         }
-        self.model = Autograd::new(model.weights);
+        self.model = Autograd::new(&model.weights).map_err(compute)?;
         self.optimizer.restore(&averages, saved.optimizer_updates)?;
         self.step = saved.step;
         Ok(())

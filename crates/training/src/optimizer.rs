@@ -1,9 +1,12 @@
 //! AdamW with global-norm clipping, decay on matrices only.
 
+use candle_core::Result;
 use serde::{Deserialize, Serialize};
 use stateset_domain::{LearnerError, NamedTensor};
 use stateset_kernels::cpu::{AdamW, adamw};
-use stateset_models::{Autograd, Gradients};
+use stateset_models::Autograd;
+
+use crate::Gradients;
 
 /// Constants of the optimizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,7 +38,7 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// Fresh state for the weights of `model`.
+    /// Fresh state for the variables of `model`.
     #[must_use]
     pub fn new(model: &Autograd, settings: OptimizerSettings) -> Self {
         let parameters = model.config().parameters();
@@ -44,13 +47,16 @@ impl Optimizer {
         Self { settings, names, averages, updates: 0 }
     }
 
-    /// Moves the weights of `model` by one update at learning rate `lr`. `norm` is that of `gradients`.
-    pub fn update(&mut self, model: &mut Autograd, gradients: &Gradients, norm: f64, lr: f64) {
+    /// Moves the variables of `model` by one update at learning rate `lr`. `norm` is that of `gradients`.
+    ///
+    /// # Errors
+    /// If a variable cannot be written.
+    pub fn update(&mut self, model: &Autograd, gradients: &Gradients, norm: f64, lr: f64) -> Result<()> {
         self.updates += 1;
         let OptimizerSettings { betas, epsilon, weight_decay, max_grad_norm } = self.settings;
         let scale = if norm > max_grad_norm { max_grad_norm / norm } else { 1.0 } as f32;
-        let weights = model.values_mut().iter_mut().zip(gradients.values());
-        for (((weight, gradient), (m, v)), (_, is_matrix)) in weights.zip(&mut self.averages).zip(&self.names) {
+        let variables = model.variables().iter().zip(gradients.values());
+        for (((var, gradient), (m, v)), (_, is_matrix)) in variables.zip(&mut self.averages).zip(&self.names) {
             let with = AdamW {
                 lr: lr as f32,
                 beta1: betas.0 as f32,
@@ -59,8 +65,9 @@ impl Optimizer {
                 weight_decay: if *is_matrix { weight_decay as f32 } else { 0.0 },
                 step: self.updates,
             };
-            adamw(weight, gradient, scale, m, v, with);
+            Autograd::update(var, |values| adamw(values, gradient, scale, m, v, with))?;
         }
+        Ok(())
     }
 
     /// Updates made so far.

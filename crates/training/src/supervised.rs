@@ -1,9 +1,10 @@
 //! Cloning demonstrations: the cross-entropy steps that make the built-in policy.
 
+use candle_core::{Device, Result, Tensor};
 use stateset_algorithms::Schedule;
-use stateset_models::{Autograd, Gradients, HostWeights, PackedBatch, TooLong};
+use stateset_models::{Autograd, HostWeights, PackedBatch};
 
-use crate::{Optimizer, OptimizerSettings, micro_batches};
+use crate::{Gradients, Optimizer, OptimizerSettings, micro_batches};
 
 /// A conversation to imitate.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,27 +53,31 @@ pub struct Supervised {
 
 impl Supervised {
     /// Starts from `weights`.
-    #[must_use]
-    pub fn new(weights: HostWeights, settings: SupervisedSettings) -> Self {
-        let model = Autograd::new(weights);
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn new(weights: &HostWeights, settings: SupervisedSettings) -> Result<Self> {
+        let model = Autograd::new(weights)?;
         let optimizer = Optimizer::new(&model, settings.optimizer.clone());
-        Self { model, optimizer, settings, step: 0 }
+        Ok(Self { model, optimizer, settings, step: 0 })
     }
 
     /// The weights as they stand.
-    #[must_use]
-    pub fn weights(&self) -> &HostWeights {
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn weights(&self) -> Result<HostWeights> {
         self.model.weights()
     }
 
     /// One optimizer step on `batch`.
     ///
     /// # Errors
-    /// If a demonstration is longer than the context.
-    pub fn step(&mut self, batch: &[Demonstration]) -> Result<SupervisedReport, TooLong> {
+    /// If a demonstration is longer than the context, or the arithmetic fails.
+    pub fn step(&mut self, batch: &[Demonstration]) -> Result<SupervisedReport> {
         let spoken: usize = batch.iter().map(|demo| demo.spoken.iter().filter(|spoken| **spoken).count()).sum();
         let lengths: Vec<usize> = batch.iter().map(|demo| demo.tokens.len()).collect();
-        let (mut gradients, mut loss) = (Gradients::zeros(self.model.weights()), 0.0);
+        let (mut gradients, mut loss) = (Gradients::zeros(&self.model), 0.0);
         for run in micro_batches(&lengths, self.settings.micro_batch_tokens) {
             let (mut packed, mut weights) = (PackedBatch::default(), Vec::new());
             for demo in &batch[run] {
@@ -80,16 +85,16 @@ impl Supervised {
                 let weigh = |spoken: &bool| if *spoken { 1.0 } else { self.settings.context_weight };
                 weights.extend(demo.spoken.iter().skip(1).map(|said| (-weigh(said) / spoken.max(1) as f64) as f32));
             }
-            let scored = self.model.score(&packed, 1.0)?;
-            let products =
-                scored.log_probs().iter().zip(&weights).map(|(x, weight)| f64::from(*x) * f64::from(*weight));
-            loss += products.sum::<f64>();
-            self.model.backward(scored, (&weights, &vec![0.0; weights.len()]), &mut gradients);
+            let found = self.model.log_probs(&packed, 1.0)?;
+            let weights = Tensor::from_vec(weights, packed.targets.len(), &Device::Cpu)?;
+            let part = (found.get(0)? * weights)?.sum_all()?;
+            loss += f64::from(part.to_scalar::<f32>()?);
+            gradients.add(&self.model, &part.backward()?)?;
         }
         self.step += 1;
         let lr = self.settings.learning_rate * self.settings.schedule.multiplier(self.step, self.settings.steps);
         let grad_norm = gradients.norm();
-        self.optimizer.update(&mut self.model, &gradients, grad_norm, lr);
+        self.optimizer.update(&self.model, &gradients, grad_norm, lr)?;
         Ok(SupervisedReport { loss, grad_norm, tokens: lengths.iter().sum() })
     }
 }

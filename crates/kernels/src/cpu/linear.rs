@@ -89,9 +89,9 @@ pub fn linear_input_gradient(dy: &[f32], w: &[f32], dx: &mut [f32], (m, k, n): (
     product((m, k, n), 1.0, (dy, View::rows(n)), (w, View::rows(k)), (dx, View::rows(k)), false, threads());
 }
 
-/// `dw[n, k] += dy[m, n]^T x[m, k]`.
+/// `dw[n, k] = dy[m, n]^T x[m, k]`.
 pub fn linear_weight_gradient(dy: &[f32], x: &[f32], dw: &mut [f32], (m, k, n): (usize, usize, usize)) {
-    product((n, k, m), 1.0, (dy, View::columns(n)), (x, View::rows(k)), (dw, View::rows(k)), true, threads());
+    product((n, k, m), 1.0, (dy, View::columns(n)), (x, View::rows(k)), (dw, View::rows(k)), false, threads());
 }
 
 /// `y[m, n] = x[m, k] wt[k, n]`, plus `y` itself if `accumulate`: [`linear`] with the weight stored transposed, which is what decoding

@@ -21,7 +21,7 @@ proptest! {
         let (x, w, dy) = (numbers(seed, m * k, 1.0), numbers(seed + 1, n * k, 1.0), numbers(seed + 2, m * n, 1.0));
         // Stale contents must not show through.
         let [y, dx, dw] = reproducible(|| {
-            let (mut y, mut dx, mut dw) = (vec![f32::NAN; m * n], vec![f32::NAN; m * k], vec![0.0; n * k]);
+            let (mut y, mut dx, mut dw) = (vec![f32::NAN; m * n], vec![f32::NAN; m * k], vec![f32::NAN; n * k]);
             cpu::linear(&x, &w, &mut y, (m, k, n));
             cpu::linear_input_gradient(&dy, &w, &mut dx, (m, k, n));
             cpu::linear_weight_gradient(&dy, &x, &mut dw, (m, k, n));

@@ -10,8 +10,8 @@ const EPS: f32 = 1e-5;
 fn norm_case(rows: usize, h: usize, seed: u64) {
     let (x, w, dy) = (numbers(seed, rows * h, 3.0), numbers(seed + 1, h, 2.0), numbers(seed + 2, rows * h, 1.0));
     let [y, dx, dw, rstd] = reproducible(|| {
-        let (mut y, mut dx, mut rstd) = (vec![f32::NAN; rows * h], vec![0.0; rows * h], vec![f32::NAN; rows]);
-        let mut dw = vec![0.0; h];
+        let (mut y, mut dx, mut rstd) = (vec![f32::NAN; rows * h], vec![f32::NAN; rows * h], vec![f32::NAN; rows]);
+        let mut dw = vec![f32::NAN; h];
         cpu::rms_norm(&x, &w, EPS, &mut y, &mut rstd);
         cpu::rms_norm_backward(&dy, &x, &w, &rstd, &mut dx, &mut dw);
         [y, dx, dw, rstd]

@@ -1,8 +1,9 @@
 //! Values and gradients of the whole decoder.
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor};
 use stateset_domain::{NamedTensor, Stream};
-use stateset_models::{Autograd, Gradients, HostWeights};
+use stateset_models::{Autograd, HostWeights};
 
 use crate::composed::Composed;
 use crate::{batch, tokens, weights};
@@ -21,34 +22,29 @@ fn weighted(found: &Tensor, upstream: &[f64]) -> Result<Tensor> {
     (found * upstream)?.sum_all()
 }
 
-/// Log-probabilities above entropies, `[2, scored]`, and the gradients of their sum weighted by `upstream`, shaped like the weights.
-fn scored(weights: &HostWeights, temperature: f32, upstream: &[f64]) -> (Tensor, HostWeights) {
-    let mut model = Autograd::new(weights.clone());
-    let scored = model.score(&batch(&LENGTHS), temperature).unwrap();
-    let found = Tensor::new(&[scored.log_probs(), scored.entropies()], &Device::Cpu).unwrap();
-    let upstream: Vec<f32> = upstream.iter().map(|x| *x as f32).collect();
-    let mut gradients = Gradients::zeros(weights);
-    model.backward(scored, upstream.split_at(upstream.len() / 2), &mut gradients);
-    let mut found_for = gradients.values().iter().cloned();
-    let values = weights.values.try_map(|_| found_for.next().ok_or(())).unwrap();
-    (found, HostWeights { config: weights.config.clone(), values })
+/// Gradients under the names and shapes of the weights.
+fn by_name(model: &Autograd, weights: &HostWeights, found: &GradStore) -> Vec<NamedTensor> {
+    let gradient = |var: &candle_core::Var| found.get(var.as_tensor()).unwrap().flatten_all()?.to_vec1();
+    let values = model.variables().try_map(gradient).unwrap();
+    HostWeights { config: weights.config.clone(), values }.to_tensors()
 }
 
 #[test]
 fn values_and_gradients_are_those_of_the_composed_decoder() -> Result<()> {
     for tied in [true, false] {
         let weights = weights(tied);
-        let composed = Composed::new(&weights)?;
-        let upstream = upstream(LENGTHS.iter().map(|length| length - 1).sum());
-        let (found, gradients) = scored(&weights, TEMPERATURE, &upstream);
+        let (model, composed) = (Autograd::new(&weights)?, Composed::new(&weights)?);
+        let found = model.log_probs(&batch(&LENGTHS), TEMPERATURE)?;
         let scored = LENGTHS.into_iter().enumerate().filter(|(_, length)| *length > 1);
         let parts = scored.map(|(i, n)| composed.log_probs(&tokens(i as u64, n), f64::from(TEMPERATURE)));
         let expected = Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)?;
         let distance = (found.to_dtype(DType::F64)? - &expected)?.abs()?.max_all()?.to_scalar::<f64>()?;
         assert!(distance < 1e-5, "values differ by {distance:e}");
 
+        let upstream = upstream(expected.dim(1)?);
+        let actual = by_name(&model, &weights, &weighted(&found, &upstream)?.backward()?);
         let expected = weighted(&expected, &upstream)?.backward()?;
-        for NamedTensor { name, data, .. } in gradients.to_tensors() {
+        for NamedTensor { name, data, .. } in actual {
             let expected = expected.get(&composed.variables[&name]).unwrap().flatten_all()?.to_vec1::<f64>()?;
             let largest = expected.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
             let error = |(x, y): (&f32, &f64)| (f64::from(*x) - y).abs();
@@ -62,13 +58,15 @@ fn values_and_gradients_are_those_of_the_composed_decoder() -> Result<()> {
 #[test]
 fn the_gradient_is_the_slope_along_random_directions() -> Result<()> {
     const STEP: f64 = 2e-4;
-    let weights = weights(true);
-    let upstream = upstream(LENGTHS.iter().map(|length| length - 1).sum());
+    let (weights, batch) = (weights(true), batch(&LENGTHS));
+    let upstream = upstream(batch.targets.len());
     let loss = |weights: &HostWeights| -> Result<f64> {
-        let (found, _) = scored(weights, 1.0, &upstream);
+        let found = Autograd::new(weights)?.log_probs(&batch, 1.0)?;
         weighted(&found.to_dtype(DType::F64)?, &upstream)?.to_scalar()
     };
-    let (_, HostWeights { values: gradient, .. }) = scored(&weights, 1.0, &upstream);
+    let model = Autograd::new(&weights)?;
+    let gradient = weighted(&model.log_probs(&batch, 1.0)?, &upstream)?.backward()?;
+    let gradient = model.variables().try_map(|var| gradient.get(var).unwrap().flatten_all()?.to_vec1::<f32>())?;
     let norm = gradient.iter().flatten().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     for direction in 0..4 {
         let moved = |sign: f64| {

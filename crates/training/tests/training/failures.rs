@@ -44,7 +44,7 @@ fn weights_that_are_not_finite_skip_the_step() {
         Ok(values.iter().enumerate().map(|(i, x)| if i == 7 { f32::NAN } else { *x }).collect())
     });
     let weights = HostWeights { config: BASE.weights.config.clone(), values };
-    let mut learner = GrpoLearner::new(Pretrained { weights, ..BASE.clone() }, settings());
+    let mut learner = GrpoLearner::new(Pretrained { weights, ..BASE.clone() }, settings()).unwrap();
     let before = learner.snapshot().unwrap();
     let report = learner.step(&groups()).unwrap();
     let after = learner.snapshot().unwrap();

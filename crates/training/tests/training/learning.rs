@@ -59,7 +59,7 @@ fn a_random_policy_learns_to_say_the_rewarded_token() {
     let weights = HostWeights::random(&config, 0.05, Stream::new(1));
     let base = Pretrained { weights, ..BASE.clone() };
     let settings = stateset_training::LearnerSettings { learning_rate: 1e-2, total_steps: 30, ..settings() };
-    let mut learner = GrpoLearner::new(base, settings);
+    let mut learner = GrpoLearner::new(base, settings).unwrap();
     let limits = EngineLimits { slots: 32, positions: 16, step_tokens: 64 };
     let mut engine = BatchEngine::new(&config, Arc::new(BASE.tokenizer.clone()), limits);
     let mut course = Vec::new();

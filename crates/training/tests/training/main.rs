@@ -77,7 +77,7 @@ fn settings() -> LearnerSettings {
 fn learner(change: impl FnOnce(&mut LearnerSettings)) -> GrpoLearner {
     let mut settings = settings();
     change(&mut settings);
-    GrpoLearner::new(BASE.clone(), settings)
+    GrpoLearner::new(BASE.clone(), settings).unwrap()
 }
 
 /// Settings under which an update is the gradient itself, or nearly: `g / (1 + |g|)`.

@@ -57,7 +57,7 @@ fn files_that_do_not_fit_are_refused_by_name() {
         let error = demanding().restore(&rest).unwrap_err();
         assert!(matches!(&error, LearnerError::State(reason) if reason.contains(missing)), "{error}");
     }
-    let other = GrpoLearner::new(model(&config(304)), settings());
+    let other = GrpoLearner::new(model(&config(304)), settings()).unwrap();
     let error = demanding().restore(&other.save().unwrap()).unwrap_err();
     assert!(error.to_string().contains("another model"), "{error}");
 }

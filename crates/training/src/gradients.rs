@@ -1,0 +1,51 @@
+//! Gradients summed over micro-batches, in plain memory and in a fixed order.
+
+use candle_core::backprop::GradStore;
+use candle_core::{Result, Storage};
+use stateset_kernels::cpu::sum_of_squares;
+use stateset_models::Autograd;
+
+/// One gradient per variable, in the decoder's order.
+#[derive(Debug, Clone)]
+pub struct Gradients {
+    values: Vec<Vec<f32>>,
+}
+
+impl Gradients {
+    /// All zero, for the variables of `model`.
+    #[must_use]
+    pub fn zeros(model: &Autograd) -> Self {
+        Self { values: model.variables().iter().map(|var| vec![0.0; var.elem_count()]).collect() }
+    }
+
+    /// Adds what one backward pass found. Variables it did not reach add nothing.
+    ///
+    /// # Errors
+    /// If a gradient is not f32 on the CPU.
+    pub fn add(&mut self, model: &Autograd, found: &GradStore) -> Result<()> {
+        for (sum, var) in self.values.iter_mut().zip(model.variables().iter()) {
+            let Some(gradient) = found.get(var.as_tensor()) else { continue };
+            let gradient = gradient.contiguous()?;
+            let (storage, layout) = gradient.storage_and_layout();
+            let (Storage::Cpu(candle_core::CpuStorage::F32(values)), Some((start, end))) =
+                (&*storage, layout.contiguous_offsets())
+            else {
+                candle_core::bail!("expected an f32 gradient on the CPU")
+            };
+            sum.iter_mut().zip(&values[start..end]).for_each(|(sum, value)| *sum += value);
+        }
+        Ok(())
+    }
+
+    /// The gradients, in the decoder's order.
+    #[must_use]
+    pub fn values(&self) -> &[Vec<f32>] {
+        &self.values
+    }
+
+    /// L2 norm over all of them; not finite if any value is not.
+    #[must_use]
+    pub fn norm(&self) -> f64 {
+        self.values.iter().map(|values| sum_of_squares(values)).sum::<f64>().sqrt()
+    }
+}
