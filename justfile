@@ -22,6 +22,10 @@ test NAME='':
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
+# The tour, one idea a program.
+examples:
+    .ci/run examples
+
 # Two small steps of training.
 smoke:
     cargo run --release -- train config/smoke.yaml
