@@ -1,6 +1,7 @@
 //! The `stateset` command, one file per subcommand.
 
 pub mod chat;
+mod console;
 pub mod errors;
 pub mod evaluate;
 pub mod graph;

@@ -10,6 +10,7 @@ use clap::Args;
 use stateset_actors::protocol::FinishReason;
 use tracing_subscriber::EnvFilter;
 
+use super::console::Console;
 use super::progress::Progress;
 use crate::config::Verbosity;
 use crate::report::{Measure, Summary};
@@ -73,6 +74,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     let builder = Runtime::builder()
         .config_file(&args.config.config, &args.sets())?
         .resume(args.resume)
+        .events(Arc::new(Console))
         .on_update(move |update| listener.tell(update));
     let runtime = builder.build()?;
     log_to_stderr(runtime.config().logging.level, &progress);

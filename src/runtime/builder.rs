@@ -200,6 +200,8 @@ fn open_folder(config: &Config, resume: bool, domain: Option<&str>) -> Result<Ru
     let (parent, name) = (&config.run.output_dir, &config.run.name);
     if resume && let Some(folder) = RunFolder::newest(parent, name)? {
         Recorded::of(&folder.files())?.check(&folder.files(), config, domain)?;
+        // Read again by the learner; but what is damaged is told before anything is started.
+        Recorded::checkpoint(&folder.files())?;
         return Ok(folder);
     }
     let folder = RunFolder::create(parent, name)?;
@@ -223,7 +225,7 @@ fn own_backends(config: &Config, model: Pretrained) -> Result<Backends> {
     };
     let settings = learner_settings(config);
     let learner = move || -> Result<Box<dyn stateset_domain::Learner>, stateset_domain::LearnerError> {
-        Ok(Box::new(GrpoLearner::new(model.clone(), settings.clone())))
+        Ok(Box::new(GrpoLearner::new(model.clone(), settings.clone())?))
     };
     Ok(Backends { tokenizer, engine, learner: Arc::new(learner) })
 }

@@ -133,7 +133,6 @@ impl Runtime {
     }
 
     /// A live count of restarts.
-    #[must_use]
     pub fn restarts(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
         let restarts = self.restarts.clone();
         move || restarts.0.load(Ordering::Relaxed)

@@ -1,0 +1,46 @@
+//! What goes wrong, told on the console as it happens. The whole story is in `events.jsonl`.
+
+use stateset_telemetry::{Event, EventSink, ExitCause};
+
+/// Logs failures and what is done about them.
+pub(super) struct Console;
+
+impl EventSink for Console {
+    fn emit(&self, event: Event) {
+        match event {
+            Event::ChildExited { child, cause, .. } => exited(&child, &cause),
+            Event::Escalated { supervisor, child, restarts_in_window, .. } => {
+                tracing::error!("{supervisor} gives up on {child} after {restarts_in_window} restarts");
+            }
+            Event::EpisodeFailed { episode, attempts, failure } => {
+                tracing::warn!("{episode} is given up on after {attempts} attempts: {failure}");
+            }
+            Event::EpisodeRetried { episode, attempt, failure } => {
+                tracing::debug!("{episode} is tried again, attempt {attempt} failed: {failure}");
+            }
+            Event::CheckpointFailed { step, cause } => tracing::warn!("step {step} is not saved: {cause}"),
+            Event::StepSkipped { step } => tracing::warn!("step {step} is skipped: loss or gradient not finite"),
+            Event::HealthIssue { rule, step, value, limit, decision } => {
+                tracing::warn!("step {step}: {rule} is {value:.3}, the limit {limit:.3}; {decision}");
+            }
+            Event::RunStarted { .. }
+            | Event::RunFinished { .. }
+            | Event::ChildStarted { .. }
+            | Event::ChildStopped { .. }
+            | Event::RestartScheduled { .. }
+            | Event::WeightsLoaded { .. }
+            | Event::CheckpointSaved { .. }
+            | Event::Restored { .. } => {}
+        }
+    }
+}
+
+fn exited(child: &str, cause: &ExitCause) {
+    match cause {
+        ExitCause::Normal => {}
+        ExitCause::Error(why) => tracing::warn!("{child} failed: {why}"),
+        ExitCause::Panic(why) => tracing::warn!("{child} panicked: {why}"),
+        ExitCause::Killed => tracing::warn!("{child} was killed"),
+        ExitCause::StartFailed(why) => tracing::warn!("{child} could not be started: {why}"),
+    }
+}
