@@ -1,0 +1,14 @@
+//! The whole product, as its users and their machines treat it: killed, interrupted, fed with nonsense, and left alone.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod commands;
+mod configurations;
+mod crashes;
+mod disk;
+mod interruptions;
+mod lab;
+mod panics;
+mod refusals;
+mod report;
+mod seeds;
