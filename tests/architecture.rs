@@ -1,5 +1,7 @@
 //! The walls of the house: who may depend on whom, as drawn in `docs/architecture.md`, and what a policy may never do.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
