@@ -13,7 +13,7 @@ impl EventSink for Console {
                 tracing::error!("{supervisor} gives up on {child} after {restarts_in_window} restarts");
             }
             Event::EpisodeFailed { episode, attempts, failure } => {
-                tracing::warn!("{episode} is given up on after {attempts} attempts: {failure}");
+                tracing::debug!("{episode} is given up on after {attempts} attempts: {failure}");
             }
             Event::EpisodeRetried { episode, attempt, failure } => {
                 tracing::debug!("{episode} is tried again, attempt {attempt} failed: {failure}");

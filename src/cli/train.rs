@@ -120,6 +120,7 @@ fn log_to_stderr(level: Verbosity, progress: &Arc<Progress>) {
     let writer = progress.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(move || writer.writer());
     // An application that embeds this may have its own subscriber; then that one is used.

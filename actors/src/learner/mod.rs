@@ -118,7 +118,9 @@ pub enum LearnerFailure {
         found: Digest,
     },
     /// No group of a round is left to learn from.
-    #[error("no group of the round after step {step} could be finished: {failed} of {episodes} episodes failed")]
+    #[error(
+        "no group of the round after step {step} could be finished: {failed} of {episodes} episodes failed, the last: {last}"
+    )]
     Barren {
         /// Optimizer steps taken.
         step: u64,
@@ -126,6 +128,8 @@ pub enum LearnerFailure {
         failed: u64,
         /// Episodes that were asked for.
         episodes: u64,
+        /// Why the last of them did.
+        last: String,
     },
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Rollout {
     pub(super) task: Task,
     pub(super) round: Round,
     pub(super) started: Instant,
+    /// Why the episode that was given up on last failed.
+    pub(super) failure: Option<FailureKind>,
     /// Attempts that wait for a permit, in order.
     pending: VecDeque<(EpisodeId, u32)>,
 }
@@ -26,7 +28,7 @@ impl Rollout {
         let episodes = arguments.plan.episodes(task, step);
         let pending = episodes.iter().map(|episode| (*episode, 1)).collect();
         let round = Round::new(arguments.epoch, arguments.retries, episodes);
-        Self { task, round, started: Instant::now(), pending }
+        Self { task, round, started: Instant::now(), failure: None, pending }
     }
 }
 
@@ -87,6 +89,7 @@ impl Run {
                     self.myself.send_after(delay, move || LearnerMsg::Reissue { episode, attempt: next });
                 }
                 Decision::GiveUp => {
+                    rollout.failure = Some(failure.clone());
                     self.arguments.instruments.emit(Event::EpisodeFailed { episode, attempts: attempt, failure });
                 }
                 Decision::Stale | Decision::Accept | Decision::Duplicate => {}

@@ -130,7 +130,9 @@ impl Run {
         let seconds = rollout.started.elapsed().as_secs_f64();
         let Harvest { groups, counts } = rollout.round.harvest(comparable as usize);
         if groups.is_empty() {
-            return Err(LearnerFailure::Barren { step: self.step, failed: counts.failed, episodes: counts.started });
+            let (step, failed, episodes) = (self.step, counts.failed, counts.started);
+            let last = rollout.failure.map_or_else(|| "too few in each group".into(), |failure| failure.to_string());
+            return Err(LearnerFailure::Barren { step, failed, episodes, last });
         }
         match rollout.task {
             Task::Train => self.train(groups, counts, seconds).await?,
