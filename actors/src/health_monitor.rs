@@ -8,7 +8,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use stateset_telemetry::Event;
 use tokio::time::Instant;
 
-use crate::policy::{HealthPolicy, Issue, Watchdog};
+use crate::policy::{HealthPolicy, Issue, Onsets, Watchdog};
 use crate::protocol::{HealthMsg, Instruments, LiveConversation, Site};
 
 /// Reports what looks unhealthy.
@@ -29,6 +29,7 @@ pub struct HealthMonitorArguments {
 /// What the monitor remembers.
 pub struct HealthMonitorState {
     policy: HealthPolicy,
+    onsets: Onsets,
     watchdog: Option<Watchdog>,
     /// Time between two looks at the counters.
     period: Duration,
@@ -51,7 +52,8 @@ impl Actor for HealthMonitorActor {
         let period = stall / 4;
         myself.send_after(period, || HealthMsg::Tick);
         let watchdog = Some(Watchdog::new(stall));
-        Ok(HealthMonitorState { policy, watchdog, period, started: Instant::now(), step: 0, instruments })
+        let onsets = Onsets::default();
+        Ok(HealthMonitorState { policy, onsets, watchdog, period, started: Instant::now(), step: 0, instruments })
     }
 
     async fn handle(
@@ -64,7 +66,8 @@ impl Actor for HealthMonitorActor {
         match message {
             HealthMsg::Step(metrics) => {
                 state.step = metrics.step;
-                state.policy.examine(&metrics).into_iter().for_each(|issue| state.report(issue, "reported".into()));
+                let news = state.onsets.news(state.policy.examine(&metrics));
+                news.into_iter().for_each(|issue| state.report(issue, "reported".into()));
             }
             HealthMsg::Tick => {
                 let (reading, now) = (state.instruments.vitals.read(), state.started.elapsed());

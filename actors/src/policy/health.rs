@@ -1,5 +1,6 @@
 //! When training looks unhealthy, and when it stands still.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use stateset_domain::StepMetrics;
@@ -17,11 +18,13 @@ pub struct HealthLimits {
     pub entropy: f64,
     /// Largest mean KL from the reference, nats. Default 1.
     pub kl: f64,
+    /// Success rate from which a policy may be sure of itself: being certain and of one mind is then no fault. Default 0.7.
+    pub solved: f64,
 }
 
 impl Default for HealthLimits {
     fn default() -> Self {
-        Self { log_prob_gap: 1e-3, failed_share: 0.1, entropy: 0.01, kl: 1.0 }
+        Self { log_prob_gap: 1e-3, failed_share: 0.1, entropy: 0.01, kl: 1.0, solved: 0.7 }
     }
 }
 
@@ -52,15 +55,30 @@ impl HealthPolicy {
         let (learner, limits) = (&metrics.learner, &self.limits);
         let failed = metrics.episodes_failed as f64 / self.episodes_per_step.max(1) as f64;
         let finite = !learner.skipped && learner.loss.is_finite() && learner.grad_norm.is_finite();
+        let (open, silent) = (metrics.success_rate < limits.solved, learner.frac_zero_std_groups);
         let rules = [
             (!finite, "non_finite_step", 1.0, 0.0),
-            (learner.frac_zero_std_groups >= 1.0, "no_group_differs", learner.frac_zero_std_groups, 1.0),
+            (open && silent >= 1.0, "no_group_differs", silent, 1.0),
             (learner.log_prob_gap > limits.log_prob_gap, "log_prob_gap", learner.log_prob_gap, limits.log_prob_gap),
             (failed > limits.failed_share, "episodes_failed", failed, limits.failed_share),
-            (finite && learner.entropy < limits.entropy, "entropy_collapse", learner.entropy, limits.entropy),
+            (finite && open && learner.entropy < limits.entropy, "entropy_collapse", learner.entropy, limits.entropy),
             (learner.kl > limits.kl, "kl_from_reference", learner.kl, limits.kl),
         ];
         rules.into_iter().filter(|rule| rule.0).map(|(_, rule, value, limit)| Issue { rule, value, limit }).collect()
+    }
+}
+
+/// Tells an issue when it begins, not again for as long as it lasts.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Onsets {
+    lasting: BTreeSet<&'static str>,
+}
+
+impl Onsets {
+    /// Those of a step's `issues` that the step before did not have.
+    pub fn news(&mut self, issues: Vec<Issue>) -> Vec<Issue> {
+        let before = std::mem::replace(&mut self.lasting, issues.iter().map(|issue| issue.rule).collect());
+        issues.into_iter().filter(|issue| !before.contains(issue.rule)).collect()
     }
 }
 
@@ -131,6 +149,26 @@ mod tests {
         assert_eq!(rules(StepReport { log_prob_gap: 2e-3, ..healthy.clone() }, 0), ["log_prob_gap"]);
         assert_eq!(rules(StepReport { entropy: 0.005, ..healthy.clone() }, 0), ["entropy_collapse"]);
         assert_eq!(rules(StepReport { kl: 1.5, ..healthy }, 0), ["kl_from_reference"]);
+    }
+
+    #[test]
+    fn a_policy_that_succeeds_may_be_sure_of_itself() {
+        let sure = StepReport { frac_zero_std_groups: 1.0, entropy: 0.0, ..StepReport::default() };
+        let policy = HealthPolicy { limits: HealthLimits::default(), episodes_per_step: 100 };
+        let at = |success_rate| policy.examine(&StepMetrics { success_rate, ..metrics(sure.clone(), 0) }).len();
+        assert_eq!((at(0.69), at(0.7)), (2, 0));
+        let unmeasured = StepReport { entropy: f64::NAN, ..StepReport::default() };
+        assert_eq!(rules(unmeasured, 0), [""; 0]);
+    }
+
+    #[test]
+    fn an_issue_is_told_when_it_begins_and_again_when_it_returns() {
+        let issue = |rule| Issue { rule, value: 1.0, limit: 0.0 };
+        let mut onsets = Onsets::default();
+        assert_eq!(onsets.news(vec![issue("a")]), [issue("a")]);
+        assert_eq!(onsets.news(vec![issue("a"), issue("b")]), [issue("b")]);
+        assert_eq!(onsets.news(vec![]), []);
+        assert_eq!(onsets.news(vec![issue("a")]), [issue("a")]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod plan;
 mod round;
 mod summary;
 
-pub use health::{HealthLimits, HealthPolicy, Issue, Watchdog};
+pub use health::{HealthLimits, HealthPolicy, Issue, Onsets, Watchdog};
 pub use plan::{Place, Plan, Task};
 pub use round::{Decision, Harvest, Retries, Round};
 pub use summary::Summary;

@@ -10,7 +10,8 @@ pub struct StepReport {
     /// The minimised objective.
     #[serde(deserialize_with = "or_nan")]
     pub loss: f64,
-    /// Mean k3 estimate of KL(policy, reference) over sampled tokens, nats; 0 without a reference.
+    /// Mean k3 estimate of KL(policy, reference) over sampled tokens, nats; without a KL term, over the tokens of one
+    /// micro-batch.
     #[serde(deserialize_with = "or_nan")]
     pub kl: f64,
     /// Share of sampled tokens whose ratio was clipped against their advantage.

@@ -36,7 +36,7 @@ pub struct LearnerSettings {
 pub struct GrpoLearner {
     base: Pretrained,
     model: Autograd,
-    reference: Option<Autograd>,
+    reference: Autograd,
     optimizer: Optimizer,
     settings: LearnerSettings,
     step: u64,
@@ -60,10 +60,11 @@ fn state(error: impl std::fmt::Display) -> LearnerError {
     LearnerError::State(error.to_string())
 }
 
-/// Log-probabilities that later epochs need, one list per example.
+/// Log-probabilities that later epochs need, one list per example; the reference's for as many examples as it was asked about.
+#[derive(Default)]
 struct FirstEpoch {
     old: Vec<Vec<f64>>,
-    reference: Option<Vec<Vec<f64>>>,
+    reference: Vec<Vec<f64>>,
 }
 
 /// Sums over one epoch.
@@ -71,6 +72,8 @@ struct FirstEpoch {
 struct Epoch {
     evaluation: Evaluation,
     entropy_sum: f64,
+    /// Tokens whose KL from the reference is in the evaluation's sum.
+    compared: usize,
 }
 
 impl GrpoLearner {
@@ -80,27 +83,36 @@ impl GrpoLearner {
     /// [`LearnerError::Compute`] if a tensor cannot be made.
     pub fn new(base: Pretrained, settings: LearnerSettings) -> Result<Self, LearnerError> {
         let model = Autograd::new(&base.weights).map_err(compute)?;
-        let reference =
-            (settings.grpo.kl_coef > 0.0).then(|| Autograd::new(&base.weights)).transpose().map_err(compute)?;
+        let reference = Autograd::new(&base.weights).map_err(compute)?;
         let optimizer = Optimizer::new(&model, settings.optimizer.clone());
         Ok(Self { base, model, reference, optimizer, settings, step: 0 })
     }
 
-    /// Without a KL term, an example without advantage has no gradient at all: it is counted, and not computed.
-    fn teaches(&self, example: &Example) -> bool {
-        example.scored_tokens() > 0 && (example.advantage != 0.0 || self.reference.is_some())
+    /// The examples to compute. Without a KL term, one without advantage has no gradient at all: it is counted, and not computed,
+    /// unless there are no others; then the first few are, so that entropy and KL are measured in every step.
+    fn computed<'a>(&self, batch: &'a Batch) -> Vec<&'a Example> {
+        let scored = batch.examples.iter().filter(|example| example.scored_tokens() > 0);
+        let all = self.settings.grpo.kl_coef > 0.0;
+        let teaching: Vec<&Example> = scored.clone().filter(|example| all || example.advantage != 0.0).collect();
+        if !teaching.is_empty() {
+            return teaching;
+        }
+        let scored: Vec<&Example> = scored.collect();
+        let lengths: Vec<usize> = scored.iter().map(|example| example.tokens.len()).collect();
+        let first = micro_batches(&lengths, self.settings.micro_batch_tokens).into_iter().next().unwrap_or(0..0);
+        scored[first].to_vec()
     }
 
     fn train(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
         let batch = Batch::new(groups, &self.settings.grpo)?;
         let normalizer = self.settings.grpo.normalizer(batch.examples.iter().map(Example::scored_tokens));
-        let examples: Vec<&Example> = batch.examples.iter().filter(|example| self.teaches(example)).collect();
+        let examples = self.computed(&batch);
         let lr = self.settings.learning_rate * self.settings.schedule.multiplier(self.step, self.settings.total_steps);
         let mut report = StepReport { lr, frac_zero_std_groups: batch.frac_zero_std_groups, ..StepReport::default() };
         // Only a later epoch can fail after the weights have moved.
         let before = (self.settings.grpo.epochs > 1).then(|| self.model.weights().map(|w| (w, self.optimizer.clone())));
         let before = before.transpose().map_err(compute)?;
-        let mut first = FirstEpoch { old: Vec::new(), reference: self.reference.is_some().then(Vec::new) };
+        let mut first = FirstEpoch::default();
         for epoch in 0..self.settings.grpo.epochs {
             let mut gradients = Gradients::zeros(&self.model);
             let found = self.epoch(&examples, &normalizer, &mut first, &mut gradients).map_err(compute)?;
@@ -118,7 +130,7 @@ impl GrpoLearner {
                 report.loss = found.evaluation.loss;
                 report.grad_norm = norm;
             }
-            report.kl = found.evaluation.mean_kl();
+            report.kl = found.evaluation.kl_sum / found.compared.max(1) as f64;
             report.clip_fraction = found.evaluation.clip_fraction();
             report.entropy = found.entropy_sum / found.evaluation.tokens.max(1) as f64;
             self.optimizer.update(&self.model, &gradients, norm, lr).map_err(compute)?;
@@ -142,20 +154,22 @@ impl GrpoLearner {
             let new = per_example(part, &found.get(0)?)?;
             if first.old.len() < run.end {
                 first.old.extend(new.iter().cloned());
-                if let (Some(reference), Some(kept)) = (&self.reference, &mut first.reference) {
-                    let found = reference.log_probs(&packed, self.settings.temperature)?.get(0)?;
-                    kept.extend(per_example(part, &found)?);
+                // Where KL is only watched, one micro-batch is enough to see it.
+                if self.settings.grpo.kl_coef > 0.0 || run.start == 0 {
+                    let found = self.reference.log_probs(&packed, self.settings.temperature)?.get(0)?;
+                    first.reference.extend(per_example(part, &found)?);
                 }
             }
             let scored = vec![true; part.iter().map(|example| example.scored_tokens()).max().unwrap_or(0)];
             let sequence = |i: usize| Sequence {
                 new: &new[i],
                 old: &first.old[run.start + i],
-                reference: first.reference.as_ref().map(|reference| reference[run.start + i].as_slice()),
+                reference: first.reference.get(run.start + i).map(Vec::as_slice),
                 mask: &scored[..new[i].len()],
                 advantage: part[i].advantage,
             };
             let sequences: Vec<Sequence<'_>> = (0..part.len()).map(sequence).collect();
+            sum.compared += sequences.iter().filter(|s| s.reference.is_some()).map(|s| s.new.len()).sum::<usize>();
             let mut slopes = vec![0.0; packed.targets.len()];
             sum.evaluation += self.settings.grpo.evaluate(&sequences, normalizer, &mut slopes);
             sum.entropy_sum += found.get(1)?.to_vec1::<f32>()?.iter().map(|h| f64::from(*h)).sum::<f64>();

@@ -80,7 +80,7 @@ fn what_precedes_a_sampled_token_does_matter() {
 fn equal_rewards_teach_nothing_and_are_counted() {
     let (after, report) = stepped(learner(|_| {}), &[group(0, &[0.5; 3]), group(1, &[1.0])]);
     assert_eq!(after, flat(&learner(|_| {})));
-    assert_eq!((report.frac_zero_std_groups, report.grad_norm, report.train_tokens), (1.0, 0.0, 0));
+    assert_eq!((report.frac_zero_std_groups, report.grad_norm, report.train_tokens), (1.0, 0.0, 124));
     let (_, report) = stepped(learner(|_| {}), &[group(0, &[0.5; 3]), group(1, &[1.0, 0.0])]);
     assert_eq!(report.frac_zero_std_groups, 0.5);
 }
