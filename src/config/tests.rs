@@ -186,13 +186,3 @@ fn a_pre_training_is_checked_in_the_same_way() {
         assert!(printed.contains(wanted), "{wanted}: {printed}");
     }
 }
-
-#[test]
-fn every_run_that_is_shipped_is_valid() {
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    let yaml = |name: &str| config.join(name);
-    for name in ["quickstart.yaml", "hard.yaml", "smoke.yaml"] {
-        load(&yaml(name), &[], rungs).unwrap_or_else(|problems| panic!("{problems}"));
-    }
-    load_pretraining(&yaml("pretrain-tiny.yaml"), &[], rungs).unwrap_or_else(|problems| panic!("{problems}"));
-}
