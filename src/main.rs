@@ -1,7 +1,7 @@
 //! The `stateset` command.
 
-/// Keeps pages that were given back: a training step asks for the same ones again and again, and the kernel hands out cleared ones
-/// slowly.
+/// A training step asks for the same large blocks again and again; this allocator hands them back from what was freed, where the system's
+/// would ask the kernel for cleared pages each time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
