@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn every_run_that_is_shipped_is_valid_with_its_domain() {
-        for name in ["quickstart.yaml", "hard.yaml", "smoke.yaml"] {
+        for name in ["quickstart.yaml", "hard.yaml", "marathon.yaml", "smoke.yaml"] {
             check(&shipped(name), &[]).unwrap_or_else(|problems| panic!("{problems}"));
         }
         config::load_pretraining(&shipped("pretrain-tiny.yaml"), &[], rungs)
