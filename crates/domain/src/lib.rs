@@ -4,6 +4,7 @@
 //! ([`Engine`], [`Learner`], [`Store`], [`Tokenizer`]) on which the concurrency wing and the numerics wing meet. Nothing here
 //! reads a clock, spawns, or knows about tensors or actors.
 
+mod breaker;
 mod check;
 mod checkpoint;
 mod contracts;
@@ -18,6 +19,7 @@ mod random;
 mod scenario;
 mod trajectory;
 
+pub use breaker::{BreakerState, Dependency, DependencyReading};
 pub use check::{Check, Verdict};
 pub use checkpoint::{Artifact, Checkpoint, EpisodeCounts, Progress};
 pub use contracts::{Engine, EngineError, Learner, LearnerError, Store, StoreError, Tokenizer, TokenizerError};
