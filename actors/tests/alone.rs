@@ -75,9 +75,11 @@ async fn alone(max_context: usize) -> Alone {
 fn failure(news: LearnerMsg) -> FailureKind {
     match news {
         LearnerMsg::Aborted { failure, .. } => failure,
-        LearnerMsg::Begin | LearnerMsg::Completed { .. } | LearnerMsg::Reissue { .. } | LearnerMsg::Interrupt => {
-            panic!("the episode was expected to fail")
-        }
+        LearnerMsg::Begin
+        | LearnerMsg::Completed { .. }
+        | LearnerMsg::Reissue { .. }
+        | LearnerMsg::StepTaken { .. }
+        | LearnerMsg::Interrupt => panic!("the episode was expected to fail"),
     }
 }
 

@@ -10,8 +10,12 @@
 //! | weights are served | the engine has acknowledged their digest, and only then are episodes admitted                   |
 //! | it is interrupted  | the step in progress is finished, the round abandoned, and the last completed step saved        |
 
-mod rollout;
+mod publish;
+mod restore;
+mod round;
 mod run;
+mod save;
+mod step;
 
 use std::sync::Arc;
 
@@ -22,8 +26,8 @@ use tokio::sync::Semaphore;
 
 use crate::policy::{Plan, Retries};
 use crate::protocol::{
-    CallError, CheckpointerMsg, Deadlines, EnvironmentMsg, FinishReason, HealthMsg, InferenceMsg, Instruments,
-    LearnerMsg, Observer, PolicySlot, Port, Site,
+    CallError, CheckpointerMsg, Deadlines, EnvironmentMsg, HealthMsg, InferenceMsg, Instruments, LearnerMsg, Observer,
+    PolicySlot, Port, Site,
 };
 use crate::thread::{Confined, Lease, ThreadEnded};
 use run::Run;
@@ -163,7 +167,8 @@ impl Actor for LearnerActor {
                 run.aborted(epoch, episode, attempt, failure).await?
             }
             LearnerMsg::Reissue { episode, attempt } => run.reissue(episode, attempt),
-            LearnerMsg::Interrupt => run.finish(FinishReason::Interrupted).await?,
+            LearnerMsg::StepTaken { outcome } => run.step_taken(outcome).await?,
+            LearnerMsg::Interrupt => run.interrupt().await?,
         }
         Ok(())
     }

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use stateset_domain::{
-    Checkpoint, Completion, Digest, EngineError, EpisodeId, FailureKind, Message, Sampling, StepMetrics, StoreError,
-    Stream, Trajectory,
+    Checkpoint, Completion, Digest, EngineError, EpisodeId, FailureKind, Message, PolicySnapshot, Sampling,
+    StepMetrics, StepReport, StoreError, Stream, Trajectory,
 };
 use stateset_environments::{Action, EnvironmentError, Session, Step};
 
+use crate::LearnerFailure;
 use crate::protocol::{Reply, Ticket};
 
 /// To the learner.
@@ -39,6 +40,11 @@ pub enum LearnerMsg {
         episode: EpisodeId,
         /// The attempt to make now.
         attempt: u32,
+    },
+    /// The optimizer step in flight is over. The learner's own task sends it.
+    StepTaken {
+        /// What was measured, and the new weights.
+        outcome: Result<(StepReport, PolicySnapshot), LearnerFailure>,
     },
     /// End the run after the current optimizer step, if one runs: abandon the round, save, and say so.
     Interrupt,

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::{Artifact, Checkpoint, Digest, GenerateRequest, Group, PolicySnapshot, Poll, StepReport};
+use crate::{
+    Artifact, Checkpoint, Digest, Durability, Entry, GenerateRequest, Group, PolicySnapshot, Poll, Replay, StepReport,
+};
 
 /// Generates text for many conversations at once.
 pub trait Engine: Send {
@@ -100,9 +102,37 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError::Corrupt`] if the newest one was tampered with or truncated.
     fn latest(&self) -> Result<Option<Checkpoint>, StoreError>;
+
+    /// The step of the oldest checkpoint that is kept; `None` if there is none yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if it cannot be looked for.
+    fn oldest(&self) -> Result<Option<u64>, StoreError>;
 }
 
-/// Why a checkpoint could not be written or read.
+/// Keeps a run's journal.
+pub trait Journal: Send {
+    /// Writes `entries` at the end, in order, so that they survive what `durability` names.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was written before stays, and the next append begins where it ended. [`StoreError::Fenced`] if somebody
+    /// else has opened the journal since: nothing this writer appends will ever be read.
+    fn append(&mut self, entries: &[Entry], durability: Durability) -> Result<(), StoreError>;
+
+    /// Every entry of the steps after `step`.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if anything but the very end is not what was written.
+    fn replay(&mut self, step: u64) -> Result<Replay, StoreError>;
+
+    /// Drops entries of steps up to `step`, or as many of them as can be dropped cheaply: the run will not go back beyond it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what could not be dropped is still there.
+    fn forget(&mut self, step: u64) -> Result<(), StoreError>;
+}
+
+/// Why a checkpoint or a journal could not be written or read.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The file system refused.
@@ -116,12 +146,22 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// A file is not what was written.
-    #[error("checkpoint {path} is damaged: {reason}")]
+    #[error("{path} is damaged: {reason}")]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// Somebody else writes here now.
+    #[error("{path} was opened by a later writer (epoch {now}); this one (epoch {mine}) may write no more")]
+    Fenced {
+        /// What both want to write.
+        path: PathBuf,
+        /// The epoch of this writer.
+        mine: u64,
+        /// The epoch of the other.
+        now: u64,
     },
 }
 

@@ -1,7 +1,7 @@
 //! The words every other crate speaks.
 //!
-//! Conversations, trajectories, groups, scenarios, failures and policies as plain values, and the four small contracts
-//! ([`Engine`], [`Learner`], [`Store`], [`Tokenizer`]) on which the concurrency wing and the numerics wing meet. Nothing here
+//! Conversations, trajectories, groups, scenarios, failures and policies as plain values, and the five small contracts
+//! ([`Engine`], [`Learner`], [`Store`], [`Journal`], [`Tokenizer`]) on which the concurrency wing and the numerics wing meet. Nothing here
 //! reads a clock, spawns, or knows about tensors or actors.
 
 mod breaker;
@@ -12,6 +12,7 @@ mod failure;
 mod generation;
 mod group;
 mod ids;
+mod journal;
 mod message;
 mod metrics;
 mod policy;
@@ -22,11 +23,14 @@ mod trajectory;
 pub use breaker::{BreakerState, Dependency, DependencyReading};
 pub use check::{Check, Verdict};
 pub use checkpoint::{Artifact, Checkpoint, EpisodeCounts, Progress};
-pub use contracts::{Engine, EngineError, Learner, LearnerError, Store, StoreError, Tokenizer, TokenizerError};
+pub use contracts::{
+    Engine, EngineError, Journal, Learner, LearnerError, Store, StoreError, Tokenizer, TokenizerError,
+};
 pub use failure::FailureKind;
 pub use generation::{Completion, Finish, Finished, GenerateRequest, Poll, Sampling};
 pub use group::Group;
 pub use ids::{EpisodeId, GroupId, PolicyVersion, Purpose, RequestId};
+pub use journal::{Durability, Entry, Record, Replay};
 pub use message::{Message, Role, ToolCall};
 pub use metrics::{StepMetrics, StepReport};
 pub use policy::{Digest, NamedTensor, PolicySnapshot, sha256_hex};

@@ -49,4 +49,8 @@ impl Store for MemoryStore {
     fn latest(&self) -> Result<Option<Checkpoint>, StoreError> {
         Ok(self.lock().checkpoints.last().cloned())
     }
+
+    fn oldest(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.lock().checkpoints.first().map(|checkpoint| checkpoint.progress.step))
+    }
 }

@@ -149,6 +149,10 @@ impl Store for CheckpointFolder {
     fn latest(&self) -> Result<Option<Checkpoint>, StoreError> {
         self.steps()?.last().map(|step| read(&self.path(*step))).transpose()
     }
+
+    fn oldest(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.steps()?.first().copied())
+    }
 }
 
 /// A file that was written and is gone is damage, not trouble with the file system.

@@ -1,16 +1,19 @@
-//! A round in flight: tickets out as permits allow, tickets home.
+//! A round in flight: tickets out as permits allow, tickets home, and what the harvest is for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use stateset_domain::{EpisodeId, FailureKind, Trajectory};
+use stateset_domain::{EpisodeCounts, EpisodeId, FailureKind, Group, Purpose, Trajectory};
 use stateset_telemetry::Event;
 use tokio::time::Instant;
 
 use super::run::Run;
 use super::{LearnerArguments, LearnerFailure};
-use crate::policy::{Decision, Place, Round, Task};
-use crate::protocol::{Assignment, EnvironmentMsg, LearnerMsg, Ticket, Undelivered};
+use crate::policy::{Decision, Harvest, Place, Round, Summary, Task};
+use crate::protocol::{Assignment, EnvironmentMsg, Evaluation, LearnerMsg, Ticket, Undelivered};
+
+/// Trajectories that an [`Evaluation`] shows.
+const SAMPLES: usize = 8;
 
 /// The round that is being rolled out.
 pub(super) struct Rollout {
@@ -116,5 +119,42 @@ impl Run {
                 Ok(())
             }
         }
+    }
+
+    /// Uses the episodes of a round that is done, and goes on.
+    async fn reap(&mut self, rollout: Rollout) -> Result<(), LearnerFailure> {
+        let comparable = if rollout.task == Task::Train { self.arguments.plan.group_size.min(2) } else { 1 };
+        let seconds = rollout.started.elapsed().as_secs_f64();
+        let Harvest { groups, counts } = rollout.round.harvest(comparable as usize);
+        if groups.is_empty() {
+            let (step, failed, episodes) = (self.step, counts.failed, counts.started);
+            let last = rollout.failure.map_or_else(|| "too few in each group".into(), |failure| failure.to_string());
+            return Err(LearnerFailure::Barren { step, failed, episodes, last });
+        }
+        match rollout.task {
+            Task::Train => {
+                self.train(groups, counts, seconds);
+                return Ok(());
+            }
+            Task::Evaluate(purpose) => self.evaluate(purpose, groups, counts),
+            Task::Finish => {}
+        }
+        self.advance().await
+    }
+
+    fn evaluate(&mut self, purpose: Purpose, groups: Vec<Group>, counts: EpisodeCounts) {
+        let mut samples: Vec<Trajectory> = groups.into_iter().flat_map(|group| group.members).collect();
+        let summary = Summary::of(&samples);
+        samples.truncate(SAMPLES);
+        self.evaluated.insert((self.step, purpose));
+        self.arguments.observer.on_evaluation(&Evaluation {
+            at_step: self.step,
+            purpose,
+            episodes: summary.episodes,
+            failed: counts.failed,
+            success_rate: summary.success_rate,
+            reward_mean: summary.reward_mean,
+            samples,
+        });
     }
 }

@@ -1,0 +1,81 @@
+//! One optimizer step: it is taken on the learner's thread while the actor goes on hearing messages, and then recorded.
+
+use std::sync::Arc;
+
+use stateset_domain::{EpisodeCounts, Group, Learner, LearnerError, PolicySnapshot, StepMetrics, StepReport};
+use stateset_telemetry::Event;
+use tokio::time::Instant;
+
+use super::LearnerFailure;
+use super::run::Run;
+use crate::policy::Summary;
+use crate::protocol::{HealthMsg, LearnerMsg};
+
+/// The optimizer step in flight: what is known of it before it is taken.
+pub(super) struct Stepping {
+    summary: Summary,
+    counts: EpisodeCounts,
+    rollout_seconds: f64,
+    started: Instant,
+}
+
+impl Run {
+    /// Begins an optimizer step. [`LearnerMsg::StepTaken`] says how it went.
+    pub(super) fn train(&mut self, groups: Vec<Group>, counts: EpisodeCounts, rollout_seconds: f64) {
+        let summary = Summary::of(groups.iter().flat_map(|group| &group.members));
+        tracing::debug!(step = self.step, groups = groups.len(), "optimizer step begins");
+        self.stepping = Some(Stepping { summary, counts, rollout_seconds, started: Instant::now() });
+        let step = move |learner: &mut Box<dyn Learner>| -> Result<_, LearnerError> {
+            Ok((learner.step(&groups)?, learner.snapshot()?))
+        };
+        let (learner, myself) = (Arc::clone(&self.learner), self.myself.clone());
+        tokio::spawn(async move {
+            let outcome = match learner.ask(step).await {
+                Ok(taken) => taken.map_err(LearnerFailure::from),
+                Err(ended) => Err(ended.into()),
+            };
+            // A learner that is gone has no use for it.
+            let _ = myself.cast(LearnerMsg::StepTaken { outcome });
+        });
+    }
+
+    /// The step in flight is over: publishes the weights, records it, saves now and then, and goes on.
+    pub(super) async fn step_taken(
+        &mut self,
+        outcome: Result<(StepReport, PolicySnapshot), LearnerFailure>,
+    ) -> Result<(), LearnerFailure> {
+        let (report, snapshot) = outcome?;
+        let Some(Stepping { summary, counts, rollout_seconds, started }) = self.stepping.take() else { return Ok(()) };
+        let train_seconds = started.elapsed().as_secs_f64();
+        self.step += 1;
+        self.episodes += counts;
+        let metrics = StepMetrics {
+            step: self.step,
+            policy_version: snapshot.version(),
+            reward_mean: summary.reward_mean,
+            reward_std: summary.reward_std,
+            success_rate: summary.success_rate,
+            episodes_failed: counts.failed,
+            rollout_tokens: summary.tokens,
+            rollout_seconds,
+            train_seconds,
+            learner: report,
+        };
+        self.publish(snapshot).await?;
+        self.record(metrics);
+        if self.arguments.plan.saves_at(self.step) {
+            self.save().await?;
+        }
+        self.advance().await
+    }
+
+    fn record(&self, metrics: StepMetrics) {
+        self.arguments.instruments.vitals.step_taken();
+        if metrics.learner.skipped {
+            self.emit(Event::StepSkipped { step: self.step });
+        }
+        self.arguments.observer.on_step(&metrics);
+        // A monitor that is being restarted misses a row; it only watches.
+        let _ = self.arguments.health.send(HealthMsg::Step(metrics));
+    }
+}
