@@ -12,6 +12,12 @@ impl EventSink for Console {
             Event::Escalated { supervisor, child, restarts_in_window, .. } => {
                 tracing::error!("{supervisor} gives up on {child} after {restarts_in_window} restarts");
             }
+            Event::ChildSetAside { child, restarts_in_window, quarantine_seconds: Some(seconds), .. } => {
+                tracing::warn!("{child} is left alone for {seconds:.0} s after {restarts_in_window} restarts");
+            }
+            Event::ChildSetAside { child, restarts_in_window, quarantine_seconds: None, .. } => {
+                tracing::error!("{child} is down for good after {restarts_in_window} restarts; the others go on");
+            }
             Event::EpisodeFailed { episode, attempts, failure } => {
                 tracing::debug!("{episode} is given up on after {attempts} attempts: {failure}");
             }
@@ -30,6 +36,7 @@ impl EventSink for Console {
             | Event::RestartScheduled { .. }
             | Event::WeightsLoaded { .. }
             | Event::CheckpointSaved { .. }
+            | Event::SupervisorFinished { .. }
             | Event::Restored { .. } => {}
         }
     }

@@ -82,6 +82,12 @@ fn row(event: &Event) -> Option<Row> {
             let what = format!("gave up on {child} after {restarts_in_window} restarts");
             row(Kind::Failure, supervisor, what, why(cause))
         }
+        Event::ChildSetAside { supervisor, restarts_in_window, quarantine_seconds, chain, cause, .. } => {
+            let until = quarantine_seconds.map_or_else(|| "for good".to_owned(), |wait| format!("for {}", time(wait)));
+            let what = format!("left {} down {until} after {restarts_in_window} restarts", chain.join(" › "));
+            row(Kind::Failure, supervisor, what, why(cause))
+        }
+        Event::SupervisorFinished { .. } => None,
         Event::ChildStopped { means: StopMeans::Drained | StopMeans::Stopped, .. } => None,
         Event::ChildStopped { child, means: StopMeans::Killed, .. } => {
             row(Kind::Notice, child, "was killed to end the run".into(), String::new())

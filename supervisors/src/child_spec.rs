@@ -3,13 +3,17 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
+use ractor::{Actor, ActorCell, ActorRef, Message, SpawnErr};
 use stateset_domain::Stream;
 use stateset_telemetry::EventSink;
 
+use crate::dead_letters::DeadLetters;
+use crate::handover::{Handover, Slot};
 use crate::incarnation::{ExitNote, Noted};
-use crate::{Budgets, Handle, Incarnation, Restart, StartError};
+use crate::line::Line;
+use crate::{Budgets, Handle, Incarnation, Intensity, Restart, StartError};
 
 type Starting = Pin<Box<dyn Future<Output = Result<Incarnation, StartError>> + Send>>;
 
@@ -22,6 +26,15 @@ pub struct ChildSpec {
     pub restart: Restart,
     /// How long its start and its end may take.
     pub budgets: Budgets,
+    /// Whether its end may be its supervisor's: see [`AutoShutdown`](crate::AutoShutdown).
+    pub significant: bool,
+    /// How many failures of this child alone are too many, besides what its supervisor bears of all.
+    pub intensity: Option<Intensity>,
+    /// The longest it may take to be stopped.
+    pub(crate) to_end: Option<Duration>,
+    pub(crate) line: Arc<Line>,
+    /// Called when it is down for good.
+    pub(crate) abandon: Arc<dyn Fn() + Send + Sync>,
     pub(crate) start: Arc<dyn Fn(StartContext) -> Starting + Send + Sync>,
 }
 
@@ -33,7 +46,17 @@ impl ChildSpec {
         F: Future<Output = Result<Incarnation, StartError>> + Send + 'static,
     {
         let start = Arc::new(move |context| -> Starting { Box::pin(start(context)) });
-        Self { name: name.into(), restart, budgets: Budgets::default(), start }
+        Self {
+            name: name.into(),
+            restart,
+            budgets: Budgets::default(),
+            significant: false,
+            intensity: None,
+            to_end: None,
+            line: Line::new(name, "?"),
+            abandon: Arc::new(|| ()),
+            start,
+        }
     }
 
     /// An actor that `handle` reaches, whichever incarnation lives. `make` is given the number of the incarnation, from 1.
@@ -42,16 +65,33 @@ impl ChildSpec {
         restart: Restart,
         make: impl Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
     ) -> Self {
+        Self::heir(handle, restart, move |incarnation, _: Handover<()>| make(incarnation))
+    }
+
+    /// Such an actor that is also given the place where it may leave a snapshot, with what the incarnation before it left there.
+    pub fn heir<A: Actor, T: Send + Sync + 'static>(
+        handle: &Handle<A::Msg>,
+        restart: Restart,
+        make: impl Fn(u64, Handover<T>) -> (A, A::Arguments) + Send + Sync + 'static,
+    ) -> Self {
         let published = handle.clone();
-        Self::new(handle.name(), restart, move |context: StartContext| {
-            let (actor, arguments) = make(context.incarnation());
+        let start = move |context: StartContext| {
+            let (actor, arguments) = make(context.incarnation(), context.handover());
             let handle = published.clone();
             async move {
                 let (actor, incarnation) = context.spawn(actor, arguments).await?;
                 handle.publish(actor);
                 Ok(incarnation)
             }
-        })
+        };
+        Self::new(handle.name(), restart, start).reached_by(handle)
+    }
+
+    /// The same child, reached through `handle`, which its start function publishes: its mailbox is then counted, and what it loses.
+    #[must_use]
+    pub fn reached_by<M: Message>(self, handle: &Handle<M>) -> Self {
+        let (line, abandoned) = (Arc::clone(handle.line()), handle.clone());
+        Self { line, abandon: Arc::new(move || abandoned.abandon()), ..self }
     }
 
     /// A temporary child made of values, which its only start consumes.
@@ -72,6 +112,23 @@ impl ChildSpec {
     pub fn with_budgets(self, budgets: Budgets) -> Self {
         Self { budgets, ..self }
     }
+
+    /// The same child, whose end may be its supervisor's.
+    #[must_use]
+    pub fn significant(self) -> Self {
+        Self { significant: true, ..self }
+    }
+
+    /// The same child, whose failures are also counted alone.
+    #[must_use]
+    pub fn with_intensity(self, intensity: Intensity) -> Self {
+        Self { intensity: Some(intensity), ..self }
+    }
+
+    /// The longest it may take to be stopped.
+    pub(crate) fn to_end(&self) -> Duration {
+        self.to_end.unwrap_or_else(|| self.budgets.to_end())
+    }
 }
 
 /// What all supervisors of a tree share.
@@ -79,6 +136,7 @@ impl ChildSpec {
 pub(crate) struct Environment {
     pub(crate) sink: Arc<dyn EventSink>,
     pub(crate) random: Stream,
+    pub(crate) dead: Arc<DeadLetters>,
 }
 
 /// One start of a child.
@@ -88,13 +146,21 @@ pub struct StartContext {
     pub(crate) supervisor: Option<ActorCell>,
     pub(crate) environment: Environment,
     pub(crate) note: ExitNote,
+    pub(crate) line: Arc<Line>,
+    pub(crate) slot: Slot,
 }
 
 impl StartContext {
-    /// Which incarnation this is going to be: 1 at first, and never the same twice.
+    /// Which incarnation this is going to be: 1 at first, and never the same twice, not even if its supervisor is restarted.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
         self.incarnation
+    }
+
+    /// Where this incarnation may leave a snapshot, and finds what the one before it left.
+    #[must_use]
+    pub fn handover<T: Send + Sync + 'static>(&self) -> Handover<T> {
+        Handover::new(self.slot.clone())
     }
 
     /// Starts `actor` under the supervisor. It has no name in ractor's registry, which is global to the process.
@@ -106,7 +172,7 @@ impl StartContext {
         actor: A,
         arguments: A::Arguments,
     ) -> Result<(ActorRef<A::Msg>, Incarnation), StartError> {
-        let noted = Noted { actor, note: self.note.clone() };
+        let noted = Noted { actor, note: self.note.clone(), line: self.line };
         let spawned = match self.supervisor {
             Some(supervisor) => Actor::spawn_linked(None, noted, arguments, supervisor).await,
             None => Actor::spawn(None, noted, arguments).await,

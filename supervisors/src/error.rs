@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
 use stateset_telemetry::ExitCause;
 use thiserror::Error;
 
@@ -47,8 +48,24 @@ pub enum SpawnError {
     },
 }
 
-/// Why a supervisor ended of itself: the end of a causal chain that begins with a failing child.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why a child could not be restarted on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RestartError {
+    /// The supervisor did not answer. The child may yet be restarted.
+    #[error(transparent)]
+    Supervisor(#[from] CallError),
+    /// It has no such child, or a temporary one, which is never restarted.
+    #[error("{supervisor} has no child {child} that could be restarted")]
+    Unknown {
+        /// The supervisor.
+        supervisor: String,
+        /// The child.
+        child: String,
+    },
+}
+
+/// Why a supervisor ended of itself, or set a child aside: the end of a causal chain that begins with a failing child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GaveUp {
     /// The supervisor.
     pub supervisor: String,
@@ -73,6 +90,13 @@ impl GaveUp {
             None => (&self.child, &self.cause),
         }
     }
+
+    /// The children that failed, from this supervisor's to the innermost.
+    #[must_use]
+    pub fn chain(&self) -> Vec<String> {
+        let links = std::iter::successors(Some(self), |link| link.inner.as_deref());
+        links.map(|link| link.child.clone()).collect()
+    }
 }
 
 impl std::error::Error for GaveUp {}
@@ -82,6 +106,9 @@ impl fmt::Display for GaveUp {
         write!(f, "supervisor {} gave up, ", self.supervisor)?;
         match self.reason {
             GiveUpReason::TooManyRestarts => write!(f, "restart {} being one too many", self.restarts_in_window)?,
+            GiveUpReason::ChildTooManyRestarts => {
+                write!(f, "restart {} of one child being one too many", self.restarts_in_window)?;
+            }
             GiveUpReason::Unstoppable => f.write_str("unable to end a child")?,
         }
         write!(f, ": {}", self.child)?;

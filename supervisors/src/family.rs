@@ -1,6 +1,8 @@
 //! A supervisor's children, and the carrying out of what the policy decides about them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{ActorId, ActorRef};
 use stateset_telemetry::{Event as Fact, ExitCause, StopMeans};
@@ -8,10 +10,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::child_spec::Environment;
+use crate::handover::Slot;
 use crate::incarnation::ExitNote;
-use crate::policy::{ChildKey, Decision, Event, Plan, Supervision};
+use crate::line::Branch;
+use crate::policy::{ChildKey, ChildRules, Decision, Event, Plan, SetAside, Supervision, Ticket};
 use crate::supervisor::{Message, SupervisorSpec};
-use crate::{ChildSpec, GaveUp, GiveUpReason, Incarnation, Restart, StartContext, StartError, Stopped};
+use crate::{ChildSpec, GaveUp, GiveUpReason, Incarnation, Restart, StartContext, StartError, State, Stopped};
 
 pub(crate) struct Family {
     name: String,
@@ -21,6 +25,8 @@ pub(crate) struct Family {
     born: Instant,
     children: BTreeMap<ChildKey, Child>,
     by_actor: HashMap<ActorId, ChildKey>,
+    /// The children as others see them.
+    branch: Arc<Branch>,
 }
 
 struct Child {
@@ -29,6 +35,18 @@ struct Child {
     incarnation: u64,
     live: Option<Incarnation>,
     gave_up: Option<GaveUp>,
+    /// What it leaves for its next incarnation.
+    slot: Slot,
+}
+
+/// What an event means for the supervisor.
+pub(crate) enum Outcome {
+    /// It goes on.
+    Goes,
+    /// It is done.
+    Finishes,
+    /// It cannot go on.
+    GivesUp(Box<GaveUp>),
 }
 
 impl Child {
@@ -40,30 +58,41 @@ impl Child {
 
 impl Family {
     pub(crate) fn new(spec: &SupervisorSpec, myself: ActorRef<Message>, environment: Environment) -> Self {
-        let SupervisorSpec { strategy, intensity, backoff, .. } = *spec;
+        let branch = Branch::new(spec.strategy);
+        spec.handle.line().set_branch(Arc::clone(&branch));
         let waits = environment.random.fork(0);
         Self {
             name: spec.handle.name().into(),
             myself,
             environment,
-            policy: Supervision::new(strategy, intensity, backoff, waits),
+            policy: Supervision::new(spec.rules(), waits),
             born: Instant::now(),
             children: BTreeMap::new(),
             by_actor: HashMap::new(),
+            branch,
         }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Starts a new child, after all others.
     pub(crate) async fn add(&mut self, spec: ChildSpec, dynamic: bool) -> Result<ChildKey, StartError> {
-        let key = self.policy.add(spec.restart);
-        self.children.insert(key, Child { spec, dynamic, incarnation: 0, live: None, gave_up: None });
+        let ChildSpec { restart, significant, intensity, .. } = spec;
+        let rules = ChildRules { restart, significant, intensity };
+        let key = self.policy.add(rules).map_err(|refused| StartError::Refused(refused.to_string()))?;
+        spec.line.adopt(&self.environment.dead);
+        self.branch.insert(key, Arc::clone(&spec.line), dynamic);
+        let slot = Slot::default();
+        self.children.insert(key, Child { spec, dynamic, incarnation: 0, live: None, gave_up: None, slot });
         match self.start(key).await {
             Ok(()) => {
                 self.decide(Event::Started { child: key });
                 Ok(key)
             }
             Err(error) => {
-                self.children.remove(&key);
+                self.forget(key);
                 self.policy.forget(key);
                 Err(error)
             }
@@ -73,21 +102,36 @@ impl Family {
     /// Takes back a child that was just added.
     pub(crate) async fn revoke(&mut self, key: ChildKey) {
         self.stop(key).await;
-        self.children.remove(&key);
+        self.forget(key);
         self.policy.forget(key);
     }
 
+    fn forget(&mut self, key: ChildKey) {
+        self.children.remove(&key);
+        self.branch.remove(key);
+    }
+
+    /// The child of that name, if it is one that can be restarted.
+    pub(crate) fn restartable(&self, name: &str) -> Option<ChildKey> {
+        let named = |child: &Child| child.spec.name == name && child.spec.restart != Restart::Temporary;
+        self.children.iter().find(|(_, child)| named(child)).map(|(key, _)| *key)
+    }
+
     /// Takes in the end of an incarnation. `failure` is ractor's text if it failed.
-    pub(crate) async fn exited(&mut self, actor: ActorId, failure: Option<String>) -> Result<(), GaveUp> {
+    pub(crate) async fn exited(&mut self, actor: ActorId, failure: Option<String>) -> Outcome {
         // Unknown are those that were stopped on purpose just after they had ended.
-        let Some(key) = self.by_actor.remove(&actor) else { return Ok(()) };
-        let Some(child) = self.children.get_mut(&key) else { return Ok(()) };
-        let Some(mut incarnation) = child.live.take() else { return Ok(()) };
+        let Some(key) = self.by_actor.remove(&actor) else { return Outcome::Goes };
+        let Some(child) = self.children.get_mut(&key) else { return Outcome::Goes };
+        let Some(mut incarnation) = child.live.take() else { return Outcome::Goes };
         let cause = incarnation.exit_cause(failure);
         child.gave_up = incarnation.note().take_gave_up();
         let unstoppable = child.gave_up.as_ref().is_some_and(|inner| inner.reason == GiveUpReason::Unstoppable);
         // The event comes before the task is over: what it holds may still be in use.
         let gone = timeout(child.spec.budgets.to_end(), incarnation.gone()).await.is_ok();
+        child.spec.line.ended(Some(&cause));
+        if !gone {
+            child.spec.line.enter(State::Zombie);
+        }
         self.report_exit(key, &cause);
         self.on_event(if gone && !unstoppable {
             Event::Exited { child: key, cause }
@@ -98,7 +142,7 @@ impl Family {
     }
 
     /// Asks the policy, and does as it says.
-    pub(crate) async fn on_event(&mut self, event: Event) -> Result<(), GaveUp> {
+    pub(crate) async fn on_event(&mut self, event: Event) -> Outcome {
         let mut decisions = self.decide(event);
         while let Some(decision) = decisions.pop_front() {
             match decision {
@@ -107,7 +151,7 @@ impl Family {
                         decisions = self.decide(Event::Unstoppable { child, cause: ExitCause::Killed });
                     }
                 }
-                Decision::Forget(child) => drop(self.children.remove(&child)),
+                Decision::Forget(child) => self.forget(child),
                 Decision::Restart(plan) => self.arm(plan),
                 Decision::Start(child) => match self.start(child).await {
                     Ok(()) => drop(self.decide(Event::Started { child })),
@@ -116,12 +160,18 @@ impl Family {
                             self.decide(Event::Exited { child, cause: ExitCause::StartFailed(error.to_string()) });
                     }
                 },
+                Decision::SetAside(aside) => self.set_aside(aside),
+                Decision::Finish { child } => {
+                    let (supervisor, child) = (self.name.clone(), self.child_name(child));
+                    self.environment.sink.emit(Fact::SupervisorFinished { supervisor, child });
+                    return Outcome::Finishes;
+                }
                 Decision::GiveUp { child, cause, reason, restarts_in_window } => {
-                    return Err(self.give_up(child, cause, reason, restarts_in_window));
+                    return Outcome::GivesUp(Box::new(self.give_up(child, cause, reason, restarts_in_window)));
                 }
             }
         }
-        Ok(())
+        Outcome::Goes
     }
 
     fn decide(&mut self, event: Event) -> VecDeque<Decision> {
@@ -132,6 +182,7 @@ impl Family {
     /// queue by ending, their state included, is dropped first.
     fn arm(&self, plan: Plan) {
         let Plan { ticket, child, restarting, delay, restarts_in_window } = plan;
+        restarting.iter().filter_map(|key| self.children.get(key)).for_each(|child| child.spec.line.wait(delay));
         self.environment.sink.emit(Fact::RestartScheduled {
             supervisor: self.name.clone(),
             child: self.child_name(child),
@@ -139,6 +190,10 @@ impl Family {
             delay_seconds: delay.as_secs_f64(),
             restarts_in_window,
         });
+        self.remind(ticket, delay);
+    }
+
+    fn remind(&self, ticket: Ticket, delay: Duration) {
         if delay.is_zero() {
             // Refused only if this supervisor is ending, and then nothing is due any more.
             let _ = self.myself.send_message(Message::Due(ticket));
@@ -147,32 +202,69 @@ impl Family {
         }
     }
 
-    fn give_up(&mut self, key: ChildKey, cause: ExitCause, reason: GiveUpReason, restarts_in_window: u32) -> GaveUp {
-        let inner = self.children.get_mut(&key).and_then(|child| child.gave_up.take()).map(Box::new);
-        let (supervisor, child) = (self.name.clone(), self.child_name(key));
-        self.environment.sink.emit(Fact::Escalated {
-            supervisor: supervisor.clone(),
-            child: child.clone(),
+    /// Leaves a child down, and says so.
+    fn set_aside(&mut self, aside: SetAside) {
+        let SetAside { child: key, cause, reason, restarts_in_window, quarantine } = aside;
+        let why = self.failure(key, cause, reason, restarts_in_window);
+        let (chain, (_, root)) = (why.chain(), why.root_cause());
+        self.environment.sink.emit(Fact::ChildSetAside {
+            supervisor: self.name.clone(),
+            child: why.child.clone(),
             restarts_in_window,
-            cause: cause.clone(),
+            quarantine_seconds: quarantine.map(|(_, wait)| wait.as_secs_f64()),
+            chain,
+            cause: root.clone(),
         });
-        GaveUp { supervisor, child, cause, reason, restarts_in_window, inner }
+        if let Some(child) = self.children.get(&key) {
+            child.spec.line.set_aside(why, quarantine.map(|(_, wait)| wait));
+            if quarantine.is_none() {
+                (child.spec.abandon)();
+            }
+        }
+        if let Some((ticket, wait)) = quarantine {
+            self.remind(ticket, wait);
+        }
+    }
+
+    fn give_up(&mut self, key: ChildKey, cause: ExitCause, reason: GiveUpReason, restarts_in_window: u32) -> GaveUp {
+        let gave_up = self.failure(key, cause, reason, restarts_in_window);
+        self.environment.sink.emit(Fact::Escalated {
+            supervisor: self.name.clone(),
+            child: gave_up.child.clone(),
+            restarts_in_window,
+            cause: gave_up.cause.clone(),
+        });
+        gave_up
+    }
+
+    /// One failure too many, with the chain that led to it.
+    fn failure(&mut self, key: ChildKey, cause: ExitCause, reason: GiveUpReason, restarts_in_window: u32) -> GaveUp {
+        let inner = self.children.get_mut(&key).and_then(|child| child.gave_up.take()).map(Box::new);
+        GaveUp { supervisor: self.name.clone(), child: self.child_name(key), cause, reason, restarts_in_window, inner }
+    }
+
+    /// It was done, but for a child that cannot be ended.
+    pub(crate) fn unstoppable(&self, child: String) -> GaveUp {
+        let (supervisor, reason) = (self.name.clone(), GiveUpReason::Unstoppable);
+        GaveUp { supervisor, child, cause: ExitCause::Killed, reason, restarts_in_window: 0, inner: None }
     }
 
     /// Starts the next incarnation of a child that is down.
     async fn start(&mut self, key: ChildKey) -> Result<(), StartError> {
         let Some(child) = self.children.get_mut(&key) else { return Ok(()) };
-        child.incarnation += 1;
+        child.incarnation = child.spec.line.starting();
         child.gave_up = None;
         let incarnation = child.incarnation;
         let random = self.environment.random.fork(key.0 + 1).fork(incarnation);
         let environment = Environment { random, ..self.environment.clone() };
         let supervisor = Some(self.myself.get_cell());
-        let context = StartContext { incarnation, supervisor, environment, note: ExitNote::default() };
+        let (note, line, slot) = (ExitNote::default(), Arc::clone(&child.spec.line), child.slot.clone());
+        let context = StartContext { incarnation, supervisor, environment, note, line, slot };
         match launch(&child.spec, context).await {
             Ok(live) => {
                 self.by_actor.insert(live.id(), key);
                 child.live = Some(live);
+                child.spec.line.up();
                 if !child.is_passing() {
                     let (supervisor, child) = (self.name.clone(), child.spec.name.clone());
                     self.environment.sink.emit(Fact::ChildStarted { supervisor, child, incarnation });
@@ -180,7 +272,11 @@ impl Family {
                 Ok(())
             }
             Err(error) => {
-                self.report_exit(key, &ExitCause::StartFailed(error.to_string()));
+                // A snapshot may be why.
+                child.slot.clear();
+                let cause = ExitCause::StartFailed(error.to_string());
+                child.spec.line.ended(Some(&cause));
+                self.report_exit(key, &cause);
                 Err(error)
             }
         }
@@ -191,6 +287,7 @@ impl Family {
         let Some(child) = self.children.get_mut(&key) else { return Vec::new() };
         let Some(incarnation) = child.live.take() else { return Vec::new() };
         self.by_actor.remove(&incarnation.id());
+        child.spec.line.enter(State::Stopping);
         let (means, mut stopped) = incarnation.stop(&self.myself, child.spec.budgets).await;
         stopped.push(self.report_stop(key, means));
         stopped
@@ -211,6 +308,7 @@ impl Family {
         for (key, child) in self.children.iter_mut().filter(|(_, child)| child.dynamic) {
             let Some(incarnation) = child.live.take() else { continue };
             self.by_actor.remove(&incarnation.id());
+            child.spec.line.enter(State::Stopping);
             let (key, budgets, supervisor) = (*key, child.spec.budgets, self.myself.get_cell());
             ladders.spawn(async move { (key, incarnation.stop(&supervisor, budgets).await) });
         }
@@ -224,6 +322,12 @@ impl Family {
     }
 
     fn report_stop(&self, key: ChildKey, means: StopMeans) -> Stopped {
+        if let Some(child) = self.children.get(&key) {
+            child.spec.line.ended(None);
+            if means == StopMeans::Zombie {
+                child.spec.line.enter(State::Zombie);
+            }
+        }
         let (supervisor, child) = (self.name.clone(), self.child_name(key));
         self.environment.sink.emit(Fact::ChildStopped { supervisor: supervisor.clone(), child: child.clone(), means });
         Stopped { supervisor, child, means }

@@ -1,7 +1,8 @@
 //! Reaching a child over restarts.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ractor::{ActorRef, ActorStatus, Message, MessagingErr, RpcReplyPort};
@@ -9,13 +10,32 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+use crate::dead_letters::DeadReason;
+use crate::line::Line;
+
 /// A child's stable address: it refers to whichever incarnation lives, or to none. Made before the child, so that children can be
 /// wired to each other in any order.
 ///
-/// Delivery is at most once: what an incarnation has not handled when it ends is lost with its mailbox.
-pub struct Handle<M> {
-    name: Arc<str>,
+/// Delivery is at most once: what an incarnation has not handled when it ends is lost with its mailbox. What one sender sends arrives
+/// in order. A handle may retain: messages sent while nobody lives are kept, up to a bound, and the next incarnation gets them first.
+pub struct Handle<M>(Arc<Shared<M>>);
+
+struct Shared<M> {
+    line: Arc<Line>,
     current: watch::Sender<Option<ActorRef<M>>>,
+    retained: Option<Retained<M>>,
+}
+
+/// Messages for an incarnation to come. Whoever sends or publishes holds the queue meanwhile, so nobody overtakes.
+struct Retained<M> {
+    bound: usize,
+    queue: Mutex<VecDeque<M>>,
+}
+
+impl<M> Retained<M> {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<M>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A message that nobody took.
@@ -55,24 +75,94 @@ impl<M: Message> Handle<M> {
     /// The address of a child to be.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), current: watch::Sender::new(None) }
+        Self::with(name, None)
     }
 
-    /// Sends a message.
+    /// The address of a child to be, that keeps up to `bound` messages while nobody lives.
+    #[must_use]
+    pub fn retaining(name: &str, bound: usize) -> Self {
+        Self::with(name, Some(Retained { bound, queue: Mutex::default() }))
+    }
+
+    fn with(name: &str, retained: Option<Retained<M>>) -> Self {
+        let line = Line::new(name, short_name::<M>());
+        Self(Arc::new(Shared { line, current: watch::Sender::new(None), retained }))
+    }
+
+    /// Sends a message. One that comes back is counted as a dead letter.
     ///
     /// # Errors
-    /// [`Undelivered`] with the message if no incarnation takes it.
+    /// [`Undelivered`] with the message if no incarnation takes it, and it is not retained either.
     pub fn send(&self, message: M) -> Result<(), Undelivered<M>> {
-        let sent = match &*self.current.borrow() {
-            Some(actor) => actor.send_message(message),
-            None => Err(MessagingErr::SendErr(message)),
+        self.offer(message).inspect_err(|_| self.bury())
+    }
+
+    /// Sends a message, to be offered again if it comes back: that makes no dead letter.
+    ///
+    /// # Errors
+    /// As [`Handle::send`].
+    pub fn offer(&self, message: M) -> Result<(), Undelivered<M>> {
+        let sent = match &self.0.retained {
+            None => self.deliver(message),
+            Some(retained) => {
+                let mut queue = retained.queue();
+                let kept = if queue.is_empty() { self.deliver(message) } else { Err(message) };
+                kept.or_else(|message| {
+                    if queue.len() >= retained.bound || self.0.line.is_degraded() {
+                        return Err(message);
+                    }
+                    queue.push_back(message);
+                    Ok(())
+                })
+            }
         };
-        sent.map_err(|error| match error {
-            MessagingErr::SendErr(message) => Undelivered { child: Arc::clone(&self.name), message },
-            MessagingErr::ChannelClosed | MessagingErr::InvalidActorType => {
-                unreachable!("a published actor takes messages of its handle's type, and sending does not receive")
+        sent.map_err(|message| Undelivered { child: Arc::clone(&self.0.line.name), message })
+    }
+
+    /// Counts a dead letter: a message that was offered in vain, and will not be again.
+    pub fn bury(&self) {
+        self.0.line.bury(DeadReason::Down, 1);
+    }
+
+    fn deliver(&self, message: M) -> Result<(), M> {
+        match &*self.0.current.borrow() {
+            Some(actor) => self.deliver_to(actor, message),
+            None => Err(message),
+        }
+    }
+
+    fn deliver_to(&self, actor: &ActorRef<M>, message: M) -> Result<(), M> {
+        self.0.line.sending();
+        actor.send_message(message).map_err(|error| {
+            self.0.line.gone();
+            match error {
+                MessagingErr::SendErr(message) => message,
+                MessagingErr::ChannelClosed | MessagingErr::InvalidActorType => {
+                    unreachable!("a published actor takes messages of its handle's type, and sending does not receive")
+                }
             }
         })
+    }
+
+    /// Points it at an incarnation that has just been spawned, which gets what was retained: for start functions of
+    /// [`ChildSpec::new`](crate::ChildSpec::new).
+    pub fn publish(&self, actor: ActorRef<M>) {
+        let mut queue = self.0.retained.as_ref().map(Retained::queue);
+        while let Some(message) = queue.as_mut().and_then(|queue| queue.pop_front()) {
+            if let (Err(message), Some(queue)) = (self.deliver_to(&actor, message), &mut queue) {
+                queue.push_front(message);
+                break;
+            }
+        }
+        self.0.current.send_replace(Some(actor));
+    }
+
+    /// There will be no incarnation to give the retained messages to.
+    pub(crate) fn abandon(&self) {
+        if let Some(retained) = &self.0.retained {
+            let abandoned = std::mem::take(&mut *retained.queue());
+            self.0.line.bury(DeadReason::Abandoned, abandoned.len() as u64);
+        }
     }
 
     /// Sends the message that `build` makes of a reply port, and waits for the reply.
@@ -89,8 +179,8 @@ impl<M: Message> Handle<M> {
             .map_err(|undelivered| CallError::Down { child: undelivered.child })?;
         match timeout(deadline, answer).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(CallError::Dropped { child: Arc::clone(&self.name) }),
-            Err(_) => Err(CallError::Deadline { child: Arc::clone(&self.name), after: deadline }),
+            Ok(Err(_)) => Err(CallError::Dropped { child: Arc::clone(&self.0.line.name) }),
+            Err(_) => Err(CallError::Deadline { child: Arc::clone(&self.0.line.name), after: deadline }),
         }
     }
 
@@ -99,18 +189,18 @@ impl<M: Message> Handle<M> {
     /// # Errors
     /// [`CallError::Deadline`] if none is in time.
     pub async fn wait_up(&self, deadline: Duration) -> Result<(), CallError> {
-        let mut current = self.current.subscribe();
+        let mut current = self.0.current.subscribe();
         match timeout(deadline, current.wait_for(is_up)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(CallError::Down { child: Arc::clone(&self.name) }),
-            Err(_) => Err(CallError::Deadline { child: Arc::clone(&self.name), after: deadline }),
+            Ok(Err(_)) => Err(CallError::Down { child: Arc::clone(&self.0.line.name) }),
+            Err(_) => Err(CallError::Deadline { child: Arc::clone(&self.0.line.name), after: deadline }),
         }
     }
 
     /// Whether an incarnation takes messages.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        is_up(&self.current.borrow())
+        is_up(&self.0.current.borrow())
     }
 }
 
@@ -118,13 +208,19 @@ impl<M> Handle<M> {
     /// The child's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.line.name
     }
 
-    /// Points it at an incarnation that has just been spawned: for start functions of [`ChildSpec::new`](crate::ChildSpec::new).
-    pub fn publish(&self, actor: ActorRef<M>) {
-        self.current.send_replace(Some(actor));
+    pub(crate) fn line(&self) -> &Arc<Line> {
+        &self.0.line
     }
+}
+
+/// A type's name without the modules it is in.
+fn short_name<M>() -> &'static str {
+    let name = std::any::type_name::<M>();
+    let parameters = name.find('<').unwrap_or(name.len());
+    name[..parameters].rfind("::").map_or(name, |at| &name[at + 2..])
 }
 
 fn is_up<M>(current: &Option<ActorRef<M>>) -> bool {
@@ -133,13 +229,13 @@ fn is_up<M>(current: &Option<ActorRef<M>>) -> bool {
 
 impl<M> Clone for Handle<M> {
     fn clone(&self) -> Self {
-        Self { name: Arc::clone(&self.name), current: self.current.clone() }
+        Self(Arc::clone(&self.0))
     }
 }
 
 impl<M> fmt::Debug for Handle<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Handle").field("name", &self.0.line.name).finish_non_exhaustive()
     }
 }
 

@@ -9,6 +9,7 @@ use ractor::concurrency::JoinHandle;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use stateset_telemetry::ExitCause;
 
+use crate::line::Line;
 use crate::{GaveUp, Stopped};
 
 /// A running child, as its supervisor owns it: dropped, it is killed.
@@ -84,7 +85,7 @@ impl ExitNote {
 
     /// Notes how a supervisor's children were stopped.
     pub(crate) fn leave_stopped(&self, stopped: Vec<Stopped>) {
-        self.read().stopped = stopped;
+        self.read().stopped.extend(stopped);
     }
 
     pub(crate) fn take_stopped(&self) -> Vec<Stopped> {
@@ -105,6 +106,7 @@ impl ExitNote {
 pub(crate) struct Noted<A> {
     pub(crate) actor: A,
     pub(crate) note: ExitNote,
+    pub(crate) line: Arc<Line>,
 }
 
 impl<A> Noted<A> {
@@ -135,6 +137,7 @@ impl<A: Actor> Actor for Noted<A> {
         message: A::Msg,
         state: &mut A::State,
     ) -> Result<(), ActorProcessingErr> {
+        self.line.gone();
         self.keep(self.actor.handle(me, message, state).await)
     }
 

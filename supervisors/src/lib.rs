@@ -9,6 +9,7 @@
 //! | Nobody is killed for his parent's end | a supervisor takes its children down the [`Budgets`] ladder, last started first, *before* it ends |
 //! | An end is named for what it was       | children are wrapped at [`StartContext::spawn`]: a kill is not a stop, a panic not an error |
 //! | Every wait is bounded                 | calls, starts and each rung of the ladder have a deadline                                 |
+//! | Nobody has to be asked                | the tree as it is ([`View`]) and what reached nobody ([`DeadLetters`]) can be read while everyone is stuck |
 //!
 //! Start functions run while their supervisor waits: they must be quick. A child that has much to load begins with nothing, and loads
 //! in its own thread.
@@ -52,20 +53,28 @@
 //! ```
 
 mod child_spec;
+mod dead_letters;
 mod error;
 mod family;
 mod handle;
+mod handover;
 mod incarnation;
+mod line;
 pub mod policy;
 mod shutdown;
 mod supervisor;
 mod tree;
+mod view;
 
 pub use child_spec::{ChildSpec, StartContext};
-pub use error::{GaveUp, SpawnError, StartError};
+pub use dead_letters::{DeadCount, DeadLetter, DeadLetters, DeadReason};
+pub use error::{GaveUp, RestartError, SpawnError, StartError};
 pub use handle::{CallError, Handle, Undelivered};
+pub use handover::Handover;
 pub use incarnation::Incarnation;
-pub use policy::{Backoff, GiveUpReason, Intensity, Restart, Strategy};
+pub use line::State;
+pub use policy::{AutoShutdown, Backoff, Excess, GiveUpReason, Intensity, Restart, Strategy};
 pub use shutdown::{Budgets, Stopped};
 pub use supervisor::{SupervisorHandle, SupervisorSpec};
 pub use tree::Tree;
+pub use view::{Node, View};

@@ -1,17 +1,20 @@
 //! The supervisor actor: supervision events in, the policy's decisions carried out.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use stateset_telemetry::StopMeans;
 
 use crate::child_spec::Environment;
-use crate::family::Family;
+use crate::family::{Family, Outcome};
 use crate::incarnation::ExitNote;
-use crate::policy::{Event, GiveUpReason, Ticket};
+use crate::line::Line;
+use crate::policy::{Event, GiveUpReason, Rules, Ticket};
 use crate::{
-    Backoff, Budgets, ChildSpec, GaveUp, Handle, Intensity, Restart, SpawnError, StartContext, StartError, Strategy,
+    AutoShutdown, Backoff, Budgets, ChildSpec, Excess, GaveUp, Handle, Intensity, Restart, RestartError, SpawnError,
+    StartContext, StartError, Strategy,
 };
 
 /// A supervisor, as whoever starts it needs to know it.
@@ -25,16 +28,33 @@ pub struct SupervisorSpec {
     pub intensity: Intensity,
     /// How long restarts wait.
     pub backoff: Backoff,
+    /// What follows when restarting does not help.
+    pub excess: Excess,
+    /// Whether it ends when its significant children have.
+    pub auto_shutdown: AutoShutdown,
     /// The children it starts with, in this order.
     pub children: Vec<ChildSpec>,
 }
 
 impl SupervisorSpec {
-    /// A supervisor with the default intensity and backoff.
+    /// A supervisor with the default intensity and backoff, that gives up when restarting does not help, and ends when it is told to.
     #[must_use]
     pub fn new(handle: &SupervisorHandle, strategy: Strategy, children: Vec<ChildSpec>) -> Self {
         let (intensity, backoff) = (Intensity::default(), Backoff::default());
-        Self { handle: handle.clone(), strategy, intensity, backoff, children }
+        let (excess, auto_shutdown) = (Excess::default(), AutoShutdown::default());
+        Self { handle: handle.clone(), strategy, intensity, backoff, excess, auto_shutdown, children }
+    }
+
+    /// The longest it may take to be stopped: the ladders of all its children, one after another. Those that are added while it runs are
+    /// stopped together, and add the longest of their ladders.
+    #[must_use]
+    pub fn to_end(&self) -> Duration {
+        self.children.iter().fold(Duration::ZERO, |sum, child| sum.saturating_add(child.to_end()))
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        let Self { strategy, intensity, backoff, excess, auto_shutdown, .. } = *self;
+        Rules { strategy, intensity, backoff, excess, auto_shutdown }
     }
 }
 
@@ -65,13 +85,28 @@ impl SupervisorHandle {
         let started = self.0.call(|reply| Message::Spawn { spec, reply }, deadline).await?;
         started.map_err(|source| SpawnError::Start { child, source })
     }
+
+    /// Restarts `child` on purpose, and all whom its failure would have concerned: they are taken down the ladder, and started at once.
+    /// If the child is a supervisor, its whole subtree goes and comes with it. That is no failure: it counts in no window and waits for
+    /// nothing. A child that is down, waiting or set aside is started too, with a clean record. Returns when the old incarnations are
+    /// gone.
+    ///
+    /// # Errors
+    /// [`RestartError`].
+    pub async fn restart(&self, child: &str, deadline: Duration) -> Result<(), RestartError> {
+        self.0.call(|reply| Message::Restart { child: child.into(), reply }, deadline).await?
+    }
+
+    pub(crate) fn line(&self) -> &Arc<Line> {
+        self.0.line()
+    }
 }
 
 impl ChildSpec {
     /// A supervisor as a child. It is up when all its own children are; if they cannot all be started, those that were are stopped.
     #[must_use]
     pub fn supervisor(restart: Restart, spec: SupervisorSpec) -> Self {
-        let name = spec.handle.name().to_owned();
+        let (handle, to_end) = (spec.handle.clone(), spec.to_end());
         let start = move |context: StartContext| {
             let spec = spec.clone();
             async move {
@@ -82,13 +117,15 @@ impl ChildSpec {
                 Ok(incarnation)
             }
         };
-        Self::new(&name, restart, start).with_budgets(Budgets::SUPERVISOR)
+        let child = Self::new(handle.name(), restart, start).reached_by(&handle.0);
+        Self { budgets: Budgets::SUPERVISOR, to_end: Some(to_end), ..child }
     }
 }
 
 pub(crate) enum Message {
     Due(Ticket),
     Spawn { spec: ChildSpec, reply: RpcReplyPort<Result<(), StartError>> },
+    Restart { child: String, reply: RpcReplyPort<Result<(), RestartError>> },
 }
 
 struct Supervisor {
@@ -97,20 +134,39 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    /// Ends with an error, children first, if that is what the policy decides.
-    async fn on_event(&self, event: Event, family: &mut Family) -> Result<(), ActorProcessingErr> {
+    /// Ends, children first, if that is what the policy decides.
+    async fn on_event(
+        &self,
+        myself: &ActorRef<Message>,
+        event: Event,
+        family: &mut Family,
+    ) -> Result<(), ActorProcessingErr> {
         let outcome = family.on_event(event).await;
-        self.conclude(outcome, family).await
+        self.conclude(myself, outcome, family).await
     }
 
-    async fn conclude(&self, outcome: Result<(), GaveUp>, family: &mut Family) -> Result<(), ActorProcessingErr> {
-        let Err(mut gave_up) = outcome else { return Ok(()) };
+    async fn conclude(
+        &self,
+        myself: &ActorRef<Message>,
+        outcome: Outcome,
+        family: &mut Family,
+    ) -> Result<(), ActorProcessingErr> {
+        if matches!(outcome, Outcome::Goes) {
+            return Ok(());
+        }
         // ractor kills the children of an actor that ends: they must be gone before.
         let stopped = family.stop_all().await;
-        if stopped.iter().any(|stopped| stopped.means == StopMeans::Zombie) {
-            gave_up.reason = GiveUpReason::Unstoppable;
-        }
+        let zombie = stopped.iter().find(|stopped| stopped.means == StopMeans::Zombie).map(|zombie| zombie.child.clone());
         self.note.leave_stopped(stopped);
+        let gave_up = match (outcome, zombie) {
+            (Outcome::GivesUp(gave_up), None) => *gave_up,
+            (Outcome::GivesUp(gave_up), Some(_)) => GaveUp { reason: GiveUpReason::Unstoppable, ..*gave_up },
+            (Outcome::Goes | Outcome::Finishes, Some(child)) => family.unstoppable(child),
+            (Outcome::Goes | Outcome::Finishes, None) => {
+                myself.stop(None);
+                return Ok(());
+            }
+        };
         self.note.leave_gave_up(gave_up.clone());
         Err(gave_up.into())
     }
@@ -135,12 +191,12 @@ impl Actor for Supervisor {
 
     async fn handle(
         &self,
-        _: ActorRef<Message>,
+        myself: ActorRef<Message>,
         message: Message,
         family: &mut Family,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Due(ticket) => self.on_event(Event::Due { ticket }, family).await,
+            Message::Due(ticket) => self.on_event(&myself, Event::Due { ticket }, family).await,
             Message::Spawn { reply, .. } if reply.is_closed() => Ok(()),
             Message::Spawn { spec, reply } => {
                 let (started, key) = match family.add(spec, true).await {
@@ -153,12 +209,23 @@ impl Actor for Supervisor {
                 }
                 Ok(())
             }
+            Message::Restart { child, reply } => {
+                let Some(key) = family.restartable(&child) else {
+                    let supervisor = family.name().into();
+                    // Whoever asked has stopped waiting, and is owed nothing.
+                    let _ = reply.send(Err(RestartError::Unknown { supervisor, child }));
+                    return Ok(());
+                };
+                let outcome = family.on_event(Event::Asked { child: key }).await;
+                let _ = reply.send(Ok(()));
+                self.conclude(&myself, outcome, family).await
+            }
         }
     }
 
     async fn handle_supervisor_evt(
         &self,
-        _: ActorRef<Message>,
+        myself: ActorRef<Message>,
         event: SupervisionEvent,
         family: &mut Family,
     ) -> Result<(), ActorProcessingErr> {
@@ -170,9 +237,9 @@ impl Actor for Supervisor {
             }
             SupervisionEvent::ActorFailed(child, error) => family.exited(child.get_id(), Some(error.to_string())).await,
             // Starts are known from their return, and nobody here joins process groups.
-            _ => Ok(()),
+            _ => Outcome::Goes,
         };
-        self.conclude(outcome, family).await
+        self.conclude(&myself, outcome, family).await
     }
 
     async fn post_stop(&self, _: ActorRef<Message>, family: &mut Family) -> Result<(), ActorProcessingErr> {

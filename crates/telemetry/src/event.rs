@@ -180,4 +180,27 @@ pub enum Event {
         /// What was decided.
         decision: String,
     },
+    /// A child failed once too often and is left down; its siblings go on.
+    ChildSetAside {
+        /// The supervisor.
+        supervisor: String,
+        /// The child.
+        child: String,
+        /// Restarts counted within the window.
+        restarts_in_window: u32,
+        /// Seconds until it is tried again; none if it never is.
+        quarantine_seconds: Option<f64>,
+        /// The children that failed, from this one to the innermost.
+        chain: Vec<String>,
+        /// Why the innermost of them failed.
+        #[serde(flatten)]
+        cause: ExitCause,
+    },
+    /// A supervisor ended because its significant children had.
+    SupervisorFinished {
+        /// The supervisor.
+        supervisor: String,
+        /// The child that ended last.
+        child: String,
+    },
 }

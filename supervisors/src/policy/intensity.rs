@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The restarts a supervisor bears before it concludes that restarting does not help.
+/// The restarts that are borne, of all of a supervisor's children or of one of them, before the supervisor concludes that restarting does not help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intensity {
     /// Restarts allowed within the window; 0 means that the first failure escalates.
@@ -19,7 +19,7 @@ impl Default for Intensity {
     }
 }
 
-/// The restarts within the window, counted together for all children of a supervisor.
+/// The restarts within the window.
 #[derive(Debug, Clone)]
 pub struct RestartWindow {
     intensity: Intensity,
@@ -45,6 +45,11 @@ impl RestartWindow {
             self.recent.pop_front();
         }
         u32::try_from(self.recent.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Forgets what has happened.
+    pub fn clear(&mut self) {
+        self.recent.clear();
     }
 
     /// Whether `restarts` are more than is borne.
