@@ -54,11 +54,9 @@ pub enum RestartError {
     /// The supervisor did not answer. The child may yet be restarted.
     #[error(transparent)]
     Supervisor(#[from] CallError),
-    /// It has no such child, or a temporary one, which is never restarted.
-    #[error("{supervisor} has no child {child} that could be restarted")]
+    /// There is no such child, or it is a temporary one, which is never restarted.
+    #[error("there is no {child} that could be restarted")]
     Unknown {
-        /// The supervisor.
-        supervisor: String,
         /// The child.
         child: String,
     },

@@ -58,7 +58,7 @@ impl Child {
 
 impl Family {
     pub(crate) fn new(spec: &SupervisorSpec, myself: ActorRef<Message>, environment: Environment) -> Self {
-        let branch = Branch::new(spec.strategy);
+        let branch = Branch::new(spec.strategy, myself.clone());
         spec.handle.line().set_branch(Arc::clone(&branch));
         let waits = environment.random.fork(0);
         Self {

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use ractor::ActorRef;
 use serde::Serialize;
 use stateset_telemetry::ExitCause;
 use tokio::time::Instant;
 
 use crate::dead_letters::{DeadLetters, DeadReason};
 use crate::policy::ChildKey;
+use crate::supervisor::Message;
 use crate::{GaveUp, Strategy};
 
 /// What a child is doing, as far as its supervisor knows.
@@ -65,6 +67,8 @@ pub(crate) struct Status {
 #[derive(Debug)]
 pub(crate) struct Branch {
     pub(crate) strategy: Strategy,
+    /// The supervisor's current incarnation.
+    pub(crate) supervisor: ActorRef<Message>,
     lines: Mutex<BTreeMap<ChildKey, (Arc<Line>, bool)>>,
 }
 
@@ -191,8 +195,8 @@ impl Status {
 }
 
 impl Branch {
-    pub(crate) fn new(strategy: Strategy) -> Arc<Self> {
-        Arc::new(Self { strategy, lines: Mutex::default() })
+    pub(crate) fn new(strategy: Strategy, supervisor: ActorRef<Message>) -> Arc<Self> {
+        Arc::new(Self { strategy, supervisor, lines: Mutex::default() })
     }
 
     fn lines(&self) -> MutexGuard<'_, BTreeMap<ChildKey, (Arc<Line>, bool)>> {

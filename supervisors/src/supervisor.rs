@@ -86,17 +86,6 @@ impl SupervisorHandle {
         started.map_err(|source| SpawnError::Start { child, source })
     }
 
-    /// Restarts `child` on purpose, and all whom its failure would have concerned: they are taken down the ladder, and started at once.
-    /// If the child is a supervisor, its whole subtree goes and comes with it. That is no failure: it counts in no window and waits for
-    /// nothing. A child that is down, waiting or set aside is started too, with a clean record. Returns when the old incarnations are
-    /// gone.
-    ///
-    /// # Errors
-    /// [`RestartError`].
-    pub async fn restart(&self, child: &str, deadline: Duration) -> Result<(), RestartError> {
-        self.0.call(|reply| Message::Restart { child: child.into(), reply }, deadline).await?
-    }
-
     pub(crate) fn line(&self) -> &Arc<Line> {
         self.0.line()
     }
@@ -211,9 +200,8 @@ impl Actor for Supervisor {
             }
             Message::Restart { child, reply } => {
                 let Some(key) = family.restartable(&child) else {
-                    let supervisor = family.name().into();
-                    // Whoever asked has stopped waiting, and is owed nothing.
-                    let _ = reply.send(Err(RestartError::Unknown { supervisor, child }));
+                    // If nobody hears it, nobody waits for it.
+                    let _ = reply.send(Err(RestartError::Unknown { child }));
                     return Ok(());
                 };
                 let outcome = family.on_event(Event::Asked { child: key }).await;

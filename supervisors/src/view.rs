@@ -1,14 +1,18 @@
 //! The tree as it is now, readable from any thread without asking anyone: also when every actor is stuck.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use ractor::ActorRef;
 use serde::Serialize;
 use stateset_telemetry::ExitCause;
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
 use crate::dead_letters::DeadLetters;
 use crate::line::{Line, State, Status};
-use crate::{GaveUp, SupervisorHandle};
+use crate::supervisor::Message;
+use crate::{CallError, GaveUp, RestartError, SupervisorHandle};
 
 /// A way to look at a tree. It stays readable after the tree has ended.
 #[derive(Debug, Clone)]
@@ -66,11 +70,41 @@ impl View {
         Node::of(&self.root, false, Instant::now())
     }
 
+    /// Restarts `child` on purpose, and all whom its failure would have concerned: they are taken down the ladder, and started at once.
+    /// If the child is a supervisor, its whole subtree goes and comes with it. That is no failure: it counts in no window and waits for
+    /// nothing. A child that is down, waiting or set aside is started too, with a clean record. Resolves when the old incarnations are
+    /// gone.
+    ///
+    /// # Errors
+    /// [`RestartError`].
+    pub async fn restart(&self, child: &str, deadline: Duration) -> Result<(), RestartError> {
+        let unknown = || RestartError::Unknown { child: child.into() };
+        let (supervisor, name) = parent(&self.root, child).ok_or_else(unknown)?;
+        let (reply, answer) = oneshot::channel();
+        let asked = supervisor.send_message(Message::Restart { child: child.into(), reply: (reply, deadline).into() });
+        asked.map_err(|_| CallError::Down { child: Arc::clone(&name) })?;
+        match timeout(deadline, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(CallError::Dropped { child: name }.into()),
+            Err(_) => Err(CallError::Deadline { child: name, after: deadline }.into()),
+        }
+    }
+
     /// What reached nobody.
     #[must_use]
     pub fn dead_letters(&self) -> &DeadLetters {
         &self.dead
     }
+}
+
+/// The supervisor of the first child of that name, and its name.
+fn parent(line: &Line, child: &str) -> Option<(ActorRef<Message>, Arc<str>)> {
+    let branch = line.branch()?;
+    let children = branch.children();
+    if children.iter().any(|(line, _)| &*line.name == child) {
+        return Some((branch.supervisor.clone(), Arc::clone(&line.name)));
+    }
+    children.iter().find_map(|(line, _)| parent(line, child))
 }
 
 impl Node {

@@ -6,8 +6,7 @@ use tokio::time::Instant;
 
 use crate::probe::{Bench, Order, SECOND, eager};
 use stateset_supervisors::{
-    AutoShutdown, Budgets, ChildSpec, Excess, Intensity, Restart, RestartError, State, Strategy, SupervisorHandle,
-    SupervisorSpec, Tree,
+    AutoShutdown, Budgets, ChildSpec, Excess, Intensity, Restart, RestartError, State, Strategy, SupervisorSpec, Tree,
 };
 use stateset_domain::Stream;
 use stateset_telemetry::{Event, ExitCause};
@@ -86,18 +85,15 @@ async fn a_degraded_subtree_is_down_with_its_chain_of_causes_until_it_is_asked_f
     let none = Intensity { max_restarts: 0, within: SECOND };
     let inner = SupervisorSpec { intensity: none, ..eager("inner", Strategy::OneForOne, vec![spec]) };
     let inner = ChildSpec::supervisor(Restart::Permanent, inner);
-    let root = SupervisorHandle::new("root");
-    let spec = eager("root", Strategy::OneForOne, vec![sibling_spec, inner]);
-    let tree = bench
-        .start(SupervisorSpec { handle: root.clone(), excess: Excess::Degrade, intensity: none, ..spec })
-        .await;
+    let root = eager("root", Strategy::OneForOne, vec![sibling_spec, inner]);
+    let tree = bench.start(SupervisorSpec { excess: Excess::Degrade, intensity: none, ..root }).await;
     child.send(Order::Panic).unwrap();
     tokio::time::sleep(SECOND * 600).await;
     assert!(child.send(Order::Panic).is_err(), "its handle says that it is down");
     assert_eq!(sibling.call(Order::Incarnation, SECOND).await, Ok(1));
     let aside = tree.view().snapshot().find("inner").unwrap().aside.clone().unwrap();
     assert_eq!(aside.chain(), ["inner", "child"]);
-    root.restart("inner", SECOND).await.unwrap();
+    tree.view().restart("inner", SECOND).await.unwrap();
     child.wait_up(SECOND).await.unwrap();
     assert_eq!(child.call(Order::Incarnation, SECOND).await, Ok(2), "no number is given twice");
     tree.shutdown().await;
@@ -107,21 +103,21 @@ async fn a_degraded_subtree_is_down_with_its_chain_of_causes_until_it_is_asked_f
 async fn a_restart_on_purpose_takes_a_stuck_child_down_the_ladder_and_counts_as_no_failure() {
     let bench = Bench::default();
     let (child, spec) = bench.child("child", Restart::Permanent);
-    let root = SupervisorHandle::new("root");
     let none = Intensity { max_restarts: 0, within: SECOND };
-    let spec = eager("root", Strategy::OneForOne, vec![spec]);
-    let tree = bench.start(SupervisorSpec { handle: root.clone(), intensity: none, ..spec }).await;
+    let inner = SupervisorSpec { intensity: none, ..eager("inner", Strategy::OneForOne, vec![spec]) };
+    let inner = ChildSpec::supervisor(Restart::Permanent, inner);
+    let tree = bench.start(eager("root", Strategy::OneForOne, vec![inner])).await;
     for n in 2..5 {
         child.send(Order::Work(SECOND * 10_000)).unwrap();
         tokio::task::yield_now().await;
         let began = Instant::now();
-        root.restart("child", SECOND * 10).await.unwrap();
+        tree.view().restart("child", SECOND * 10).await.unwrap();
         assert_eq!(began.elapsed(), SECOND * 2, "drain and stop were tried first");
         child.wait_up(SECOND).await.unwrap();
         assert_eq!(child.call(Order::Incarnation, SECOND).await, Ok(n));
     }
-    let unknown = RestartError::Unknown { supervisor: "root".into(), child: "nobody".into() };
-    assert_eq!(root.restart("nobody", SECOND).await, Err(unknown));
+    let unknown = RestartError::Unknown { child: "nobody".into() };
+    assert_eq!(tree.view().restart("nobody", SECOND).await, Err(unknown));
     tree.shutdown().await;
 }
 
