@@ -73,10 +73,6 @@ impl Family {
         }
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Starts a new child, after all others.
     pub(crate) async fn add(&mut self, spec: ChildSpec, dynamic: bool) -> Result<ChildKey, StartError> {
         let ChildSpec { restart, significant, intensity, .. } = spec;

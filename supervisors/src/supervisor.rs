@@ -145,7 +145,8 @@ impl Supervisor {
         }
         // ractor kills the children of an actor that ends: they must be gone before.
         let stopped = family.stop_all().await;
-        let zombie = stopped.iter().find(|stopped| stopped.means == StopMeans::Zombie).map(|zombie| zombie.child.clone());
+        let zombie =
+            stopped.iter().find(|stopped| stopped.means == StopMeans::Zombie).map(|zombie| zombie.child.clone());
         self.note.leave_stopped(stopped);
         let gave_up = match (outcome, zombie) {
             (Outcome::GivesUp(gave_up), None) => *gave_up,

@@ -183,7 +183,8 @@ fn auto_shutdown() -> impl Strategy<Value = AutoShutdown> {
 fn child() -> impl Strategy<Value = ChildRules> {
     let restart =
         prop_oneof![3 => Just(Restart::Permanent), 3 => Just(Restart::Transient), 1 => Just(Restart::Temporary)];
-    let alone = prop::option::weighted(0.3, (0..3u32).prop_map(|max_restarts| Intensity { max_restarts, within: WITHIN }));
+    let alone =
+        prop::option::weighted(0.3, (0..3u32).prop_map(|max_restarts| Intensity { max_restarts, within: WITHIN }));
     let rules = (restart, any::<bool>(), alone);
     rules.prop_map(|(restart, significant, intensity)| ChildRules { restart, significant, intensity })
 }

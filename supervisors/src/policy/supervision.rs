@@ -22,9 +22,7 @@ use serde::Serialize;
 use stateset_domain::Stream;
 use stateset_telemetry::ExitCause;
 
-use super::{
-    AutoShutdown, Backoff, BadCombination, Excess, Failures, Intensity, Restart, RestartWindow, Strategy,
-};
+use super::{AutoShutdown, Backoff, BadCombination, Excess, Failures, Intensity, Restart, RestartWindow, Strategy};
 
 /// Names a child of one supervisor. Keys are ordered by first start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

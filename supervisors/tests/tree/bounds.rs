@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::probe::{Bench, Order, SECOND, eager};
+use stateset_domain::Stream;
 use stateset_supervisors::{
     AutoShutdown, Budgets, ChildSpec, Excess, Intensity, Restart, RestartError, State, Strategy, SupervisorSpec, Tree,
 };
-use stateset_domain::Stream;
 use stateset_telemetry::{Event, ExitCause};
 
 #[tokio::test(start_paused = true)]
@@ -18,10 +18,8 @@ async fn a_finished_child_ends_the_whole_tree_well_and_in_reverse() {
     let (worker, spec) = bench.child("worker", Restart::Transient);
     let (_, last) = bench.child("last", Restart::Permanent);
     let any = AutoShutdown::AnySignificant;
-    let inner = SupervisorSpec {
-        auto_shutdown: any,
-        ..eager("inner", Strategy::OneForOne, vec![spec.significant(), last])
-    };
+    let inner =
+        SupervisorSpec { auto_shutdown: any, ..eager("inner", Strategy::OneForOne, vec![spec.significant(), last]) };
     let inner = ChildSpec::supervisor(Restart::Transient, inner).significant();
     let root = eager("root", Strategy::OneForOne, vec![first, inner]);
     let mut tree = bench.start(SupervisorSpec { auto_shutdown: any, ..root }).await;
@@ -70,9 +68,7 @@ async fn a_quarantined_child_is_left_alone_while_its_siblings_work_and_then_come
     assert_eq!(node.aside.unwrap().root_cause(), ("child", &ExitCause::Panic("told to panic".into())));
     child.wait_up(SECOND * 31).await.unwrap();
     assert_eq!(tree.view().snapshot().find("child").unwrap().state, State::Up);
-    let told = |event: &Event| {
-        matches!(event, Event::ChildSetAside { chain, quarantine_seconds: Some(60.0), .. } if chain[..] == ["child"])
-    };
+    let told = |event: &Event| matches!(event, Event::ChildSetAside { chain, quarantine_seconds: Some(60.0), .. } if chain[..] == ["child"]);
     assert_eq!(bench.sink.events().iter().filter(|event| told(event)).count(), 1);
     tree.shutdown().await;
 }

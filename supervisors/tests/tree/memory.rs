@@ -7,8 +7,7 @@ use tokio::time::sleep;
 
 use crate::probe::{Bench, Order, SECOND, eager};
 use stateset_supervisors::{
-    Backoff, ChildSpec, DeadReason, Handle, Handover, Intensity, Restart, StartContext, State, Strategy,
-    SupervisorSpec,
+    Backoff, ChildSpec, DeadReason, Handle, Handover, Intensity, Restart, StartContext, State, Strategy, SupervisorSpec,
 };
 
 enum Note {
@@ -71,11 +70,10 @@ async fn what_is_sent_while_a_child_is_down_is_retained_in_order_up_to_the_bound
     scribe.wait_up(SECOND * 10).await.unwrap();
     assert_eq!(scribe.call(Note::Read, SECOND).await, Ok(vec![1, 2, 3, 4, 5]));
     let dead = tree.view().dead_letters().counts();
-    assert_eq!(dead.iter().map(|dead| (dead.message, dead.reason, dead.count)).collect::<Vec<_>>(), [(
-        "Note",
-        DeadReason::Down,
-        2
-    )]);
+    assert_eq!(
+        dead.iter().map(|dead| (dead.message, dead.reason, dead.count)).collect::<Vec<_>>(),
+        [("Note", DeadReason::Down, 2)]
+    );
     tree.shutdown().await;
 }
 
