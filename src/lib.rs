@@ -35,13 +35,15 @@ pub use pretrain::pretrain;
 pub use resume::Recorded;
 pub use run_folder::{RunFiles, RunFolder, RunFolderError, write_whole};
 pub use runtime::{Backends, Interrupter, Listener, RunResult, Runtime, RuntimeBuilder, Update, read_result};
+pub use topology::{Kind, Kinds, Seat, SeatError};
 
 /// What an application usually needs.
 pub mod prelude {
     pub use crate::chat::Chat;
     pub use crate::config::Config;
-    pub use crate::{Backends, Interrupter, RunResult, Runtime, Update, model};
-    pub use stateset_actors::protocol::{Probe, Site};
+    pub use crate::{Backends, Interrupter, Kind, RunResult, Runtime, Seat, SeatError, Update, model};
+    pub use ractor::{Actor, ActorProcessingErr, ActorRef};
+    pub use stateset_actors::protocol::{JudgeMsg, Port, Probe, Site};
     pub use stateset_domain::{
         Check, Message, Role, Sampling, Scenario, ScriptedTurn, Split, Stream, ToolCall, ToolStep, Trajectory,
     };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
-use stateset_agents::config::{Config, Pretraining};
+use stateset_agents::config::{ActorNode, Backoff, Config, Pool, Pretraining, Restarts, Shutdown, SupervisorNode};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -40,7 +40,7 @@ fn rows(page: &str, section: &str) -> Vec<Vec<String>> {
 fn leaves(settings: &impl Serialize) -> BTreeMap<String, Value> {
     fn walk(path: &str, value: Value, found: &mut BTreeMap<String, Value>) {
         match value {
-            Value::Object(entries) => entries.into_iter().for_each(|(key, value)| {
+            Value::Object(entries) if !entries.is_empty() => entries.into_iter().for_each(|(key, value)| {
                 walk(&if path.is_empty() { key } else { format!("{path}.{key}") }, value, found);
             }),
             leaf => drop(found.insert(path.to_owned(), leaf)),
@@ -65,9 +65,18 @@ fn assert_described(section: &str, settings: &impl Serialize) {
     }
 }
 
+/// A topology with one supervisor and one actor, both called `NAME`, whatever they have by default.
+fn topology() -> Value {
+    let actor = ActorNode { pool: Some(Pool::default()), shutdown: Some(Shutdown::default()), ..ActorNode::default() };
+    let (intensity, backoff) = (Some(Restarts::default()), Some(Backoff::default()));
+    let supervisor = SupervisorNode { intensity, backoff, ..SupervisorNode::default() };
+    serde_json::json!({"topology": {"supervisors": {"NAME": supervisor}, "actors": {"NAME": actor}}})
+}
+
 #[test]
 fn every_key_is_described_with_its_default() {
     assert_described("Every key of a run", &Config::default());
+    assert_described("Every key of a topology", &topology());
     assert_described("Every key of a pre-training", &Pretraining::default());
 }
 

@@ -15,6 +15,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::Problems;
+use crate::topology::Kinds;
+
 /// Trains multi-turn conversational agents with reinforcement learning, in a runtime of supervised actors.
 #[derive(Debug, Parser)]
 #[command(name = "stateset", version, max_term_width = 110, arg_required_else_help = true)]
@@ -93,11 +96,13 @@ pub fn run() -> ExitCode {
 }
 
 fn draw(args: &GraphArgs) -> anyhow::Result<()> {
-    let config = validate::check(&args.config.config, &args.config.sets)?;
+    let kinds = Kinds::default();
+    let config = validate::check(&args.config.config, &args.config.sets, &kinds)?;
     let graph = match args.format {
-        GraphFormat::Mermaid => graph::mermaid(&config),
-        GraphFormat::Dot => graph::dot(&config),
+        GraphFormat::Mermaid => graph::mermaid(&config, &kinds),
+        GraphFormat::Dot => graph::dot(&config, &kinds),
     };
+    let graph = graph.map_err(|problems| Problems { file: args.config.config.clone(), problems })?;
     Ok(std::io::Write::write_all(&mut std::io::stdout(), graph.as_bytes())?)
 }
 

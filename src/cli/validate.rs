@@ -7,13 +7,14 @@ use std::path::Path;
 use stateset_environments::DomainSpec;
 
 use crate::config::{self, Config, Problems};
+use crate::topology::Kinds;
 
-/// Reads and checks the run at `path`, its domain included, with `sets` (each `key=value`) laid over it.
+/// Reads and checks the run at `path`, its domain included, with `sets` (each `key=value`) laid over it and actors of `kinds` in it.
 ///
 /// # Errors
 /// [`Problems`]: all of them.
-pub fn check(path: &Path, sets: &[String]) -> Result<Config, Problems> {
-    config::load(path, sets, rungs)
+pub fn check(path: &Path, sets: &[String], kinds: &Kinds) -> Result<Config, Problems> {
+    config::load(path, sets, kinds, rungs)
 }
 
 /// The names of a domain's rungs, or what is wrong with its file.
@@ -31,7 +32,7 @@ pub fn rungs(domain: &Path) -> Result<Vec<String>, String> {
 /// # Errors
 /// [`Problems`] if it cannot be run; otherwise only if `out` cannot be written to.
 pub fn run(path: &Path, sets: &[String], out: &mut impl Write) -> anyhow::Result<()> {
-    let config = check(path, sets)?;
+    let config = check(path, sets, &Kinds::default())?;
     writeln!(out, "ok: {}", path.display())?;
     describe(&config, out)?;
     Ok(())
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn every_run_that_is_shipped_is_valid_with_its_domain() {
         for name in ["quickstart.yaml", "hard.yaml", "marathon.yaml", "smoke.yaml"] {
-            check(&shipped(name), &[]).unwrap_or_else(|problems| panic!("{problems}"));
+            check(&shipped(name), &[], &Kinds::default()).unwrap_or_else(|problems| panic!("{problems}"));
         }
         config::load_pretraining(&shipped("pretrain-tiny.yaml"), &[], rungs)
             .unwrap_or_else(|problems| panic!("{problems}"));
@@ -109,7 +110,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("desk.yaml"), "name: [").unwrap();
         fs::write(folder.path().join("run.yaml"), "environment:\n  domain: desk.yaml\n").unwrap();
-        let printed = check(&folder.path().join("run.yaml"), &[]).unwrap_err().to_string();
+        let printed = check(&folder.path().join("run.yaml"), &[], &Kinds::default()).unwrap_err().to_string();
         assert!(
             printed.contains("desk.yaml: cannot read the domain spec") && printed.contains("run.yaml:2:11"),
             "{printed}"

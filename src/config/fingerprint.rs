@@ -7,10 +7,11 @@ use super::Config;
 use super::node::Node;
 
 /// Keys, or whole sections, that change how a run is carried out and reported but not what it computes.
-const INCIDENTAL: [&str; 8] = [
+const INCIDENTAL: [&str; 9] = [
     "run.name",
     "run.output_dir",
     "supervision",
+    "topology",
     "logging",
     "training.save_every",
     "training.keep_checkpoints",

@@ -9,9 +9,10 @@ use serde::de::DeserializeOwned;
 use super::node::Node;
 use super::problem::Sources;
 use super::read::{Fault, Mistake, read};
-use super::suggest::nearest;
+use super::suggest::{nearest, quoted};
 use super::validate::{World, validate, validate_pretraining};
 use super::{Config, Pretraining, Problem, Problems, overrides};
+use crate::topology::Kinds;
 
 impl Config {
     /// Reads the run at `path` and checks it, its domain included.
@@ -19,12 +20,12 @@ impl Config {
     /// # Errors
     /// [`Problems`]: all of them.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Problems> {
-        load(path.as_ref(), &[], crate::cli::validate::rungs)
+        load(path.as_ref(), &[], &Kinds::default(), crate::cli::validate::rungs)
     }
 }
 
-/// Reads the run at `path`, lays `sets` (each `key=value`) over it, and checks it. `rungs` reads a domain's file and names its rungs, or
-/// says what is wrong with it.
+/// Reads the run at `path`, lays `sets` (each `key=value`) over it, and checks it. Its topology may place actors of `kinds`; `rungs` reads
+/// a domain's file and names its rungs, or says what is wrong with it.
 ///
 /// File names in the result are as found, so that they mean the same in the run's own `config.yaml`.
 ///
@@ -33,6 +34,7 @@ impl Config {
 pub fn load(
     path: &Path,
     sets: &[String],
+    kinds: &Kinds,
     rungs: impl Fn(&Path) -> Result<Vec<String>, String>,
 ) -> Result<Config, Problems> {
     let mut draft = Draft::<Config>::read(path, sets)?;
@@ -46,7 +48,7 @@ pub fn load(
     if model_exists {
         config.agent.model = model.to_string_lossy().into_owned();
     }
-    let found = validate(config, &World { model_exists, rungs: domain });
+    let found = validate(config, &World { model_exists, rungs: domain, kinds: kinds.clone() });
     draft.finish(found)
 }
 
@@ -182,9 +184,4 @@ fn unknown_key(path: &[String], allowed: &[&str], known: &[String]) -> Problem {
         (None, Some(key)) => problem.help(format!("did you mean `{key}`?")),
         (None, None) => problem.allowed(quoted(allowed)),
     }
-}
-
-pub(super) fn quoted<S: AsRef<str>>(names: &[S]) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
-    names.join(", ")
 }

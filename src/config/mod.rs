@@ -18,6 +18,7 @@ mod problem;
 mod read;
 mod suggest;
 mod supervision;
+mod topology;
 mod validate;
 
 #[cfg(test)]
@@ -28,5 +29,9 @@ pub use load::{load, load_pretraining};
 pub use model::{Agent, Algorithm, Config, Environment, Evaluation, Logging, Rewards, Run, Training, Verbosity};
 pub use pretrain::{Architecture, Pretraining, Share};
 pub use problem::{Excerpt, Problem, Problems};
+pub(crate) use suggest::{nearest, quoted};
 pub use supervision::{Backoff, Deadlines, Restarts, Supervision};
+pub use topology::{
+    ActorDefaults, ActorNode, Params, Pool, RestartWhen, Shutdown, StrategyName, SupervisorNode, Topology,
+};
 pub use validate::{World, validate};

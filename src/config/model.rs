@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use stateset_algorithms::{Grpo, Schedule};
 use stateset_domain::Sampling;
 
-use super::Supervision;
+use super::{Supervision, Topology};
 
 /// A run. Every key has a default except `environment.domain`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub struct Config {
     pub evaluation: Evaluation,
     /// What happens when something fails.
     pub supervision: Supervision,
+    /// Who restarts whom, and who reaches whom.
+    pub topology: Topology,
     /// What is printed.
     pub logging: Logging,
 }
@@ -43,6 +45,7 @@ impl Default for Config {
             training: Training::default(),
             evaluation: Evaluation::default(),
             supervision: Supervision::default(),
+            topology: Topology::default(),
             logging: Logging::default(),
         }
     }

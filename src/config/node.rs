@@ -81,12 +81,22 @@ impl Node {
         }
     }
 
-    /// The place of the value at `path`, or of the nearest key above it that is written down.
+    fn item(&self, number: &str) -> Option<&Self> {
+        match &self.value {
+            Value::List(nodes) => nodes.get(number.parse::<usize>().ok()?),
+            Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::Text(_) | Value::Map(_) => None,
+        }
+    }
+
+    /// The place of the value at `path`, or of the nearest key above it that is written down. Items of lists go by their number.
     pub(super) fn locate(&self, path: &str) -> Option<Place> {
         let mut found = (None, self);
         for name in path.split('.') {
-            let Some((key, node)) = found.1.entry(name) else { return found.0 };
-            found = (Some(key.place), node);
+            found = match (found.1.entry(name), found.1.item(name)) {
+                (Some((key, node)), _) => (Some(key.place), node),
+                (None, Some(node)) => (found.0, node),
+                (None, None) => return found.0,
+            };
         }
         Some(match &found.1.value {
             Value::Map(_) | Value::List(_) | Value::Null => return found.0,

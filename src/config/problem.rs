@@ -53,15 +53,15 @@ pub struct Problems {
 
 impl Problem {
     /// A problem of `key`; where it is written is found out later.
-    pub(super) fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { key: key.into(), message: message.into(), allowed: None, help: None, excerpt: None }
     }
 
-    pub(super) fn allowed(self, allowed: impl Into<String>) -> Self {
+    pub(crate) fn allowed(self, allowed: impl Into<String>) -> Self {
         Self { allowed: Some(allowed.into()), ..self }
     }
 
-    pub(super) fn help(self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }
 }

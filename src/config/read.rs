@@ -117,6 +117,7 @@ fn expectation(serde: &str) -> String {
         "a string" | "path string" => "text".into(),
         "a boolean" => "`true` or `false`".into(),
         "a sequence" => "a list".into(),
+        "a map" => "a mapping of names to values".into(),
         _ if serde.starts_with("struct ") => "a mapping of keys to values".into(),
         _ => serde.to_owned(),
     }

@@ -1,7 +1,7 @@
-//! The name that was probably meant.
+//! The name that was probably meant, and the names there are.
 
 /// The candidate nearest to `name`, unless none is near enough to be a slip of the hand.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
     let allowed = 1 + name.chars().count() / 4;
     let slips = |candidate: &'a str| {
@@ -11,6 +11,12 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
         near.then_some((slips, candidate))
     };
     candidates.into_iter().filter_map(slips).min().map(|(_, candidate)| candidate)
+}
+
+/// `names` in a row, each in backticks.
+pub(crate) fn quoted<S: AsRef<str>>(names: &[S]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    names.join(", ")
 }
 
 #[cfg(test)]

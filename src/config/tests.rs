@@ -7,6 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::topology::Kinds;
 
 const DOMAIN: &str = "environment: {domain: desk.yaml}\n";
 
@@ -23,7 +24,7 @@ fn rungs(_: &Path) -> Result<Vec<String>, String> {
 
 fn loaded(text: &str, sets: &[&str]) -> Result<Config, Problems> {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-    load(&folder(text).path().join("run.yaml"), &sets, rungs)
+    load(&folder(text).path().join("run.yaml"), &sets, &Kinds::default(), rungs)
 }
 
 /// The problems as printed, without the folder's random name.
@@ -127,7 +128,7 @@ fn a_bad_override_is_shown_like_a_bad_line() {
 fn a_file_that_is_not_yaml_or_not_there_is_one_problem() {
     let printed = rejected("training:\n  steps: [1,\nrun: {", &[]);
     assert!(printed.contains("this is not YAML") && printed.contains("--> run.yaml:"), "{printed}");
-    let missing = load(Path::new("no/such.yaml"), &[], rungs).unwrap_err().to_string();
+    let missing = load(Path::new("no/such.yaml"), &[], &Kinds::default(), rungs).unwrap_err().to_string();
     assert!(missing.contains("cannot read no/such.yaml"), "{missing}");
     assert!(rejected("- a\n- list\n", &[]).contains("the file is a list"));
 }
@@ -151,10 +152,11 @@ fn a_missing_domain_or_model_is_named() {
 fn what_is_written_down_reads_back_the_same_and_in_the_same_words() {
     let folder = folder(DOMAIN);
     let sets = ["agent.sampling.top_p=0.9", "training.learning_rate=3e-4"].map(str::to_owned);
-    let config = load(&folder.path().join("run.yaml"), &sets, rungs).unwrap();
+    let config = load(&folder.path().join("run.yaml"), &sets, &Kinds::default(), rungs).unwrap();
     let yaml = config.to_yaml();
     fs::write(folder.path().join("config.yaml"), &yaml).unwrap();
-    let again = load(&folder.path().join("config.yaml"), &[], rungs).unwrap_or_else(|problems| panic!("{problems}"));
+    let again = load(&folder.path().join("config.yaml"), &[], &Kinds::default(), rungs)
+        .unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!((again.to_yaml(), again), (yaml, config));
 }
 

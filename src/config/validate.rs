@@ -3,20 +3,22 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::load::quoted;
-use super::suggest::nearest;
+use super::suggest::{nearest, quoted};
 use super::{Config, Pretraining, Problem, Supervision, Training, duration};
+use crate::topology::{Blueprint, Kinds};
 
 /// Policies that need no file.
 const BUILT_IN: [&str; 1] = ["builtin:tiny"];
 
 /// What a configuration refers to but does not contain.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct World {
     /// Whether the policy's folder is there.
     pub model_exists: bool,
     /// The names of the domain's rungs, or why there are none.
     pub rungs: Result<Vec<String>, String>,
+    /// The kinds of actors that its topology can place.
+    pub kinds: Kinds,
 }
 
 /// Everything that is wrong with `config`, in the order of its sections. Empty if it can be run.
@@ -34,6 +36,7 @@ pub fn validate(config: &Config, world: &World) -> Vec<Problem> {
     training(&config.training, &mut found);
     found.check(config.evaluation.episodes >= 1, "evaluation.episodes", config.evaluation.episodes, "at least 1");
     supervision(&config.supervision, &mut found);
+    found.0.extend(Blueprint::of(config, &world.kinds).err().into_iter().flatten());
     found.0
 }
 

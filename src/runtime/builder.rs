@@ -14,18 +14,17 @@ use stateset_environments::{DomainSpec, Environment, Ladder};
 use stateset_inference::{BatchEngine, EngineLimits};
 use stateset_models::Pretrained;
 use stateset_rewards::{EpisodeReward, Reward};
-use stateset_supervisors::{Backoff, Intensity};
 use stateset_telemetry::{EventSink, JsonLines};
 use stateset_training::{CheckpointFolder, GrpoLearner, LearnerSettings, OptimizerSettings};
 use tokio::sync::mpsc;
 
 use super::{Clock, Listener, Restarts, Runtime, Unwired, instruments};
-use crate::config::Config;
+use crate::config::{Config, Problems};
 use crate::model;
 use crate::resume::Recorded;
 use crate::run_folder::RunFolder;
 use crate::standing::Standing;
-use crate::topology::Limits;
+use crate::topology::{Blueprint, Kind, Kinds, Limits};
 
 /// Tokens that the engine is fed in one step.
 const STEP_TOKENS: usize = 1024;
@@ -34,6 +33,7 @@ const STEP_TOKENS: usize = 1024;
 #[derive(Default)]
 pub struct RuntimeBuilder {
     config: Config,
+    kinds: Kinds,
     resume: bool,
     model: Option<Pretrained>,
     environment: Option<Arc<dyn Environment>>,
@@ -56,6 +56,13 @@ pub struct Backends {
 }
 
 impl RuntimeBuilder {
+    /// Lets the topology place actors of `kind`. To be called before a file that does so is read.
+    #[must_use]
+    pub fn register(mut self, kind: Kind) -> Self {
+        self.kinds.add(kind);
+        self
+    }
+
     /// Runs `config`.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
@@ -68,7 +75,8 @@ impl RuntimeBuilder {
     /// # Errors
     /// [`Problems`](crate::config::Problems): everything that is wrong with it.
     pub fn config_file(self, path: impl AsRef<Path>, sets: &[String]) -> Result<Self> {
-        Ok(self.config(crate::cli::validate::check(path.as_ref(), sets)?))
+        let config = crate::cli::validate::check(path.as_ref(), sets, &self.kinds)?;
+        Ok(self.config(config))
     }
 
     /// Goes on with the newest run of this name, if there is one.
@@ -130,12 +138,14 @@ impl RuntimeBuilder {
     /// Makes or reopens the run's folder and assembles the parts. Nothing runs yet.
     ///
     /// # Errors
-    /// If a file that the configuration names cannot be used, or the run to be resumed is another one.
+    /// If a file that the configuration names cannot be used, its topology makes no sense, or the run to be resumed is another one.
     pub fn build(self) -> Result<Runtime> {
-        let Self { mut config, resume, model, environment, reward, backends, listener, events, probe } = self;
+        let Self { mut config, kinds, resume, model, environment, reward, backends, listener, events, probe } = self;
         if config.run.name.is_empty() {
             config.run.name = "run".into();
         }
+        let blueprint = Blueprint::of(&config, &kinds)
+            .map_err(|problems| Problems { file: "the configuration".into(), problems })?;
         let domain = match environment {
             Some(_) => None,
             None => Some(Domain::read(&config)?),
@@ -172,7 +182,18 @@ impl RuntimeBuilder {
             store: Arc::new(store),
             limits: limits(&config),
         };
-        Ok(Runtime { folder, config, parts, instruments, restarts, clock, listener, interrupts: mpsc::channel(1) })
+        Ok(Runtime {
+            folder,
+            config,
+            kinds,
+            blueprint,
+            parts,
+            instruments,
+            restarts,
+            clock,
+            listener,
+            interrupts: mpsc::channel(1),
+        })
     }
 }
 
@@ -278,7 +299,5 @@ fn limits(config: &Config) -> Limits {
         deadlines: Deadlines { generate, environment, judge, load, save },
         stall,
         health: HealthLimits::default(),
-        intensity: Intensity { max_restarts: supervision.restarts.max, within: supervision.restarts.within },
-        backoff: Backoff { first, cap, reset_after: supervision.restarts.within },
     }
 }

@@ -24,7 +24,7 @@ use stateset_telemetry::{Event, EventSink, JsonLines, Tee};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::run_folder::{RunFiles, RunFolder};
-use crate::topology::{Limits, Parts, Topology};
+use crate::topology::{Blueprint, Kinds, Limits, Parts, Topology};
 
 pub use builder::{Backends, RuntimeBuilder};
 use outcome::Measured;
@@ -39,6 +39,8 @@ const INTERRUPT_PATIENCE: Duration = Duration::from_secs(120);
 pub struct Runtime {
     folder: RunFolder,
     config: crate::config::Config,
+    kinds: Kinds,
+    blueprint: Blueprint,
     parts: Unwired,
     instruments: Instruments,
     restarts: Arc<Restarts>,
@@ -156,7 +158,7 @@ impl Runtime {
         let (observer, instruments) = (recorder.clone(), self.instruments.clone());
         let seed = plan.seed;
         let parts = Parts { plan, environment, reward, format, engine, learner, store, observer, instruments, limits };
-        let mut topology = Topology::start(parts).await.context("cannot start the actors")?;
+        let mut topology = Topology::start(parts, &self.blueprint, &self.kinds).await?;
         let outcome = drive(&mut topology, finished, &mut self.interrupts.1).await;
         topology.shutdown().await;
         let finished = outcome?;

@@ -1,31 +1,43 @@
-//! From parts to actors: who supervises whom, and who can reach whom.
+//! From a configuration to actors: who supervises whom, and who can reach whom.
 //!
-//! ```text
-//! root (rest_for_one)
-//! ├─ persistence   one_for_one   checkpointer
-//! ├─ learning      rest_for_one  learner
-//! ├─ serving-line  one_for_one   inference
-//! ├─ rollouts      one_for_one   judge, environment, conversations (temporary, dynamic)
-//! └─ watch         one_for_one   health_monitor
-//! ```
+//! A topology is data. What a run's file [describes](described), laid over the standard topology, is resolved against the
+//! [kinds](kind) of actors there are into a [blueprint], with everything that is wrong told at once; and only a whole blueprint is
+//! drawn or built.
 
-mod ring;
+mod blueprint;
+mod build;
+mod builtin;
+mod described;
+mod kind;
+mod placing;
+mod pool;
+mod seat;
+mod tree;
+mod wiring;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use stateset_actors::policy::{HealthLimits, Plan, Retries};
-use stateset_actors::protocol::{Deadlines, Instruments, LearnerMsg, Observer, PolicySlot};
+use stateset_actors::protocol::{Deadlines, Instruments, LearnerMsg, Observer, PolicySlot, Port};
 use stateset_actors::{EngineFactory, LearnerFactory, StoreFactory};
 use stateset_chat::ChatFormat;
 use stateset_domain::Stream;
 use stateset_environments::Environment;
 use stateset_rewards::Reward;
-use stateset_supervisors::{Backoff, GaveUp, Intensity, StartError, Stopped, SupervisorHandle, SupervisorSpec, Tree};
+use stateset_supervisors::{GaveUp, Stopped, Tree};
+use tokio::sync::Semaphore;
 
-use ring::Ring;
+pub(crate) use blueprint::{Blueprint, Branch, Child};
+use build::Built;
+pub use kind::{Kind, Kinds};
+pub use seat::{Seat, SeatError};
 
-/// Everything a tree of actors is made from.
+/// Everything that actors are made from.
 #[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) plan: Plan,
@@ -49,29 +61,36 @@ pub(crate) struct Limits {
     pub(crate) deadlines: Deadlines,
     pub(crate) stall: Duration,
     pub(crate) health: HealthLimits,
-    pub(crate) intensity: Intensity,
-    pub(crate) backoff: Backoff,
+}
+
+/// What is made once, and shared by all actors and all their incarnations.
+pub(crate) struct Common {
+    parts: Parts,
+    slot: Arc<PolicySlot>,
+    permits: Arc<Semaphore>,
 }
 
 /// A running tree.
 pub(crate) struct Topology {
     tree: Tree,
-    ring: Ring,
+    learner: Port<LearnerMsg>,
 }
 
 impl Topology {
     /// Starts every actor; the learner goes to work at once.
-    pub(crate) async fn start(parts: Parts) -> Result<Self, StartError> {
+    pub(crate) async fn start(parts: Parts, blueprint: &Blueprint, kinds: &Kinds) -> anyhow::Result<Self> {
         let seed = Stream::new(parts.plan.seed).fork(u64::from_le_bytes(*b"restarts"));
         let events = parts.instruments.events.clone();
-        let ring = Ring::default();
-        let tree = Tree::start(ring.root(Arc::new(parts), Arc::new(PolicySlot::default())), events, seed).await?;
-        Ok(Self { tree, ring })
+        let permits = Arc::new(Semaphore::new(parts.limits.max_live_episodes));
+        let common = Arc::new(Common { parts, slot: Arc::default(), permits });
+        let Built { root, learner } = build::build(blueprint, kinds, &common)?;
+        let tree = Tree::start(root, events, seed).await.context("cannot start the actors")?;
+        Ok(Self { tree, learner })
     }
 
     /// Asks the learner to save and end the run. It may be between two incarnations, so somebody knocks until it is there.
     pub(crate) fn interrupt(&self, patience: Duration) {
-        let learner = self.ring.learner();
+        let learner = self.learner.clone();
         // A learner that stays away for so long has given up; the tree says so itself.
         tokio::spawn(async move { drop(learner.post(LearnerMsg::Interrupt, patience).await) });
     }
@@ -84,19 +103,5 @@ impl Topology {
     /// Stops every actor, last started first.
     pub(crate) async fn shutdown(self) -> Vec<Stopped> {
         self.tree.shutdown().await
-    }
-}
-
-/// A supervisor with the run's limits.
-fn supervisor(
-    handle: &SupervisorHandle,
-    strategy: stateset_supervisors::Strategy,
-    limits: &Limits,
-    children: Vec<stateset_supervisors::ChildSpec>,
-) -> SupervisorSpec {
-    SupervisorSpec {
-        intensity: limits.intensity,
-        backoff: limits.backoff,
-        ..SupervisorSpec::new(handle, strategy, children)
     }
 }

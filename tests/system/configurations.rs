@@ -30,13 +30,18 @@ fn values_that_make_no_sense() {
 }
 
 #[test]
+fn a_tree_that_cannot_stand() {
+    insta::assert_snapshot!(told("topology.yaml"));
+}
+
+#[test]
 fn files_that_are_not_there() {
     insta::assert_snapshot!(told("missing.yaml"));
 }
 
 #[test]
 fn what_cannot_be_run_cannot_be_trained_either() {
-    for name in ["malformed.yaml", "types.yaml", "unknown.yaml", "impossible.yaml", "missing.yaml"] {
+    for name in ["malformed.yaml", "types.yaml", "unknown.yaml", "impossible.yaml", "missing.yaml", "topology.yaml"] {
         let output = expect(2, stateset().current_dir(here().join("broken")).args(["train", name]));
         assert_eq!(stderr(&output), told(name));
         assert!(!here().join("broken/runs").exists(), "{name} left a folder behind");

@@ -12,3 +12,4 @@ mod panics;
 mod refusals;
 mod report;
 mod seeds;
+mod topologies;

@@ -1,0 +1,151 @@
+//! The kinds of this program: the seven actors of the ring.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use stateset_actors::policy::HealthPolicy;
+use stateset_actors::protocol::{
+    Begin, CheckpointerMsg, EnvironmentMsg, HealthMsg, InferenceMsg, JudgeMsg, LearnerMsg, Port,
+};
+use stateset_actors::{
+    CheckpointerActor, CheckpointerArguments, ConversationActor, ConversationArguments, ConversationSetup,
+    ConversationSpawner, EnvironmentActor, EnvironmentArguments, HealthMonitorActor, HealthMonitorArguments,
+    InferenceActor, InferenceArguments, JudgeActor, JudgeArguments, LearnerActor, LearnerArguments, Lease, SpawnFailed,
+};
+use stateset_supervisors::{Budgets, ChildSpec, SupervisorHandle};
+
+use super::blueprint::Placed;
+use super::kind::{Kind, Number};
+use super::seat::{Address, Opened, Place, Seat, SeatError};
+
+/// The learner's kind, which every topology has exactly one of.
+pub(super) const LEARNER: &str = "learner";
+
+/// A conversation talks its whole episode through in one handler, and its ticket goes home whichever way it ends: there is nothing to
+/// wait for.
+const BRIEF: Budgets = Budgets {
+    start: Duration::from_secs(5),
+    drain: Duration::ZERO,
+    stop: Duration::ZERO,
+    kill: Duration::from_secs(1),
+};
+
+pub(super) fn kinds() -> [Kind; 7] {
+    [
+        Kind::new(LEARNER, learner)
+            .number(Number::One)
+            .sends::<EnvironmentMsg>("environment", "episode tickets")
+            .calls::<InferenceMsg>("inference", "policy snapshot")
+            .calls::<CheckpointerMsg>("checkpointer", "checkpoint")
+            .may_send::<HealthMsg>("health_monitor", "step metrics"),
+        Kind::new("environment", environment).number(Number::One).pooled().sends::<Begin>("conversations", "scenario"),
+        Kind::opened::<Begin>("conversation", Arc::new(conversations))
+            .number(Number::One)
+            .passing()
+            .calls::<InferenceMsg>("inference", "tokens, for a reply")
+            .calls::<EnvironmentMsg>("environment", "reply, for what is said next")
+            .sends::<JudgeMsg>("judge", "trajectory"),
+        Kind::new("inference", inference).number(Number::One),
+        Kind::new("judge", judge).number(Number::One).pooled().settles("scored trajectory"),
+        Kind::new("checkpointer", checkpointer).number(Number::One),
+        Kind::new("health_monitor", health_monitor).number(Number::AtMostOne),
+    ]
+}
+
+fn learner(seat: &Seat<'_, LearnerMsg>) -> Result<ChildSpec, SeatError> {
+    let common = seat.common();
+    let arguments = LearnerArguments {
+        build: common.parts.learner.clone(),
+        plan: common.parts.plan.clone(),
+        retries: common.parts.limits.retries,
+        deadlines: common.parts.limits.deadlines,
+        epoch: 0,
+        permits: common.permits.clone(),
+        slot: common.slot.clone(),
+        lease: Lease::default(),
+        home: seat.home(),
+        environment: seat.port("environment")?,
+        inference: seat.port("inference")?,
+        checkpointer: seat.port("checkpointer")?,
+        health: seat.port("health_monitor")?,
+        observer: common.parts.observer.clone(),
+        instruments: seat.instruments(),
+    };
+    Ok(seat.actor(move |incarnation| (LearnerActor, LearnerArguments { epoch: incarnation, ..arguments.clone() })))
+}
+
+fn inference(seat: &Seat<'_, InferenceMsg>) -> Result<ChildSpec, SeatError> {
+    let (build, slot) = (seat.common().parts.engine.clone(), seat.common().slot.clone());
+    let arguments = InferenceArguments { build, slot, lease: Lease::default(), instruments: seat.instruments() };
+    Ok(seat.actor(move |_| (InferenceActor, arguments.clone())))
+}
+
+fn checkpointer(seat: &Seat<'_, CheckpointerMsg>) -> Result<ChildSpec, SeatError> {
+    let build = seat.common().parts.store.clone();
+    let arguments = CheckpointerArguments { build, lease: Lease::default(), instruments: seat.instruments() };
+    Ok(seat.actor(move |_| (CheckpointerActor, arguments.clone())))
+}
+
+fn judge(seat: &Seat<'_, JudgeMsg>) -> Result<ChildSpec, SeatError> {
+    let arguments = JudgeArguments { reward: seat.common().parts.reward.clone(), instruments: seat.instruments() };
+    Ok(seat.actor(move |_| (JudgeActor, arguments.clone())))
+}
+
+fn environment(seat: &Seat<'_, EnvironmentMsg>) -> Result<ChildSpec, SeatError> {
+    let environment = seat.common().parts.environment.clone();
+    let spawn: ConversationSpawner = seat.required("conversations")?;
+    let arguments = EnvironmentArguments { environment, spawn, instruments: seat.instruments() };
+    Ok(seat.actor(move |_| (EnvironmentActor, arguments.clone())))
+}
+
+fn health_monitor(seat: &Seat<'_, HealthMsg>) -> Result<ChildSpec, SeatError> {
+    let parts = &seat.common().parts;
+    let episodes_per_step = u64::from(parts.plan.groups_per_step) * u64::from(parts.plan.group_size);
+    let policy = HealthPolicy { limits: parts.limits.health.clone(), episodes_per_step };
+    let (stall, instruments) = (parts.limits.stall, seat.instruments());
+    Ok(seat.actor(move |_| {
+        let (policy, instruments) = (policy.clone(), instruments.clone());
+        (HealthMonitorActor, HealthMonitorArguments { policy, stall, instruments })
+    }))
+}
+
+/// Conversations are started one by one, by the environment: what stands behind their address is known once they are wired.
+fn conversations(_: &Placed) -> Opened {
+    let wired: Arc<OnceLock<ConversationSpawner>> = Arc::default();
+    let late = wired.clone();
+    let spawner: ConversationSpawner = Arc::new(move |begin| match late.get() {
+        Some(spawn) => spawn(begin),
+        // Its ticket is dropped, and so comes home.
+        None => Box::pin(async { Err(SpawnFailed("conversations are not wired yet".into())) }),
+    });
+    let fill = move |place: &Place<'_>| {
+        // A place is filled once.
+        let _ = wired.set(spawner_under(place.supervisor.clone(), setup(place)?));
+        Ok(Vec::new())
+    };
+    Opened { address: Address::new(spawner), fill: Box::new(fill) }
+}
+
+fn setup(place: &Place<'_>) -> Result<ConversationSetup, SeatError> {
+    let parts = &place.common.parts;
+    Ok(ConversationSetup {
+        format: parts.format.clone(),
+        max_context: parts.limits.max_context,
+        inference: place.required::<Port<InferenceMsg>>("inference")?,
+        environment: place.required::<Port<EnvironmentMsg>>("environment")?,
+        judge: place.required::<Port<JudgeMsg>>("judge")?,
+        deadlines: parts.limits.deadlines,
+        instruments: parts.instruments.clone(),
+    })
+}
+
+fn spawner_under(supervisor: SupervisorHandle, setup: ConversationSetup) -> ConversationSpawner {
+    let patience = setup.deadlines.environment;
+    Arc::new(move |begin| {
+        let name = format!("conversation-{}", begin.ticket.episode);
+        let arguments = ConversationArguments { begin, setup: setup.clone() };
+        let child = ChildSpec::once(&name, ConversationActor, arguments).with_budgets(BRIEF);
+        let supervisor = supervisor.clone();
+        Box::pin(async move { supervisor.spawn(child, patience).await.map_err(|error| SpawnFailed(error.to_string())) })
+    })
+}
