@@ -1,6 +1,6 @@
 //! `stateset graph CONFIG`: the actors of a run, who restarts whom and who talks to whom, as Mermaid or for Graphviz.
 
-use stateset_supervisors::{Intensity, Strategy};
+use stateset_supervisors::Intensity;
 
 use crate::config::{Config, Problem};
 use crate::topology::{Blueprint, Branch, Child, Kinds};
@@ -83,12 +83,9 @@ impl Drawing {
     }
 
     fn branch(&mut self, branch: &Branch, blueprint: &Blueprint, kinds: &Kinds, most_live: usize) {
-        let strategy = match branch.strategy {
-            Strategy::OneForOne => "one_for_one",
-            Strategy::RestForOne => "rest_for_one",
-        };
         let Intensity { max_restarts, within } = branch.intensity;
-        let lines = vec![strategy.to_owned(), format!("{max_restarts} restarts in {} s", within.as_secs_f64())];
+        let lines =
+            vec![branch.strategy.name().to_owned(), format!("{max_restarts} restarts in {} s", within.as_secs_f64())];
         self.nodes.push(Node { name: branch.name.clone(), shape: Shape::Supervisor, lines });
         for child in &branch.children {
             match child {
