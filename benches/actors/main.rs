@@ -8,7 +8,9 @@
     reason = "a benchmark that cannot go on should panic, and it prints"
 )]
 
+mod footprint;
 mod lives;
+mod load;
 mod messages;
 mod rivals;
 
@@ -22,10 +24,14 @@ fn main() {
     } else {
         Size { asks: 100_000, tells: 1_000_000, producers: 8, fan_out: 1_000, rounds: 7 }
     };
-    let (spawns, restarts) = if quick { (500, 50) } else { (20_000, 2_000) };
+    let (spawns, restarts, weighed, jobs, calls) =
+        if quick { (500, 50, 2_000, 500, 20_000) } else { (20_000, 2_000, 50_000, 10_000, 2_000_000) };
     // kameo fails by panicking, thousands of times.
     std::panic::set_hook(Box::new(|_| {}));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    if footprint::weighed(&runtime) {
+        return;
+    }
     let show = |table: Table| println!("{}", table.render());
     show(messages::ask(&runtime, size));
     show(messages::tell(&runtime, size));
@@ -34,4 +40,7 @@ fn main() {
     show(lives::spawn(&runtime, spawns, size.rounds));
     show(lives::restart(&runtime, restarts, size.rounds));
     show(lives::recover(&runtime, size.rounds));
+    show(footprint::table(weighed));
+    show(load::overload(&runtime, jobs));
+    show(load::breaker(calls, size.rounds));
 }
