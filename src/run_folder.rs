@@ -8,6 +8,7 @@
 //! | `evaluations.jsonl` | a line for every evaluation, sample conversations included  |
 //! | `events.jsonl`      | what happened to the runtime, and why                       |
 //! | `checkpoints/`      | where the run can go on from                                |
+//! | `journal/`          | what was accepted since, so that it need not be done again  |
 //! | `summary.json`      | the result                                                  |
 //! | `report.html`       | the result, to look at                                      |
 
@@ -156,6 +157,12 @@ impl RunFiles {
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
+    }
+
+    /// `journal/`.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal")
     }
 
     /// `summary.json`.

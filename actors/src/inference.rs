@@ -1,8 +1,11 @@
 //! The inference actor: an engine on a thread of its own, serving every live conversation at once.
 //!
 //! The thread takes all that waits, advances the engine by one step, and delivers what finished; it sleeps only when nothing is live.
-//! On start it loads what the [`PolicySlot`] holds, so that a restarted engine serves the current weights or nothing. If the thread
-//! ends, so does the actor; callers see their replies dropped, and their episodes are tried again.
+//! On start it loads what the [`PolicySlot`] holds, and it serves weights only if the engine has the digest that was published: a
+//! restarted engine, or one that has loaded something else, serves the current weights or nothing.
+//!
+//! A load takes effect between two steps of the engine. A request in flight begins again under the new weights, so that every reply is of
+//! one version; an episode goes on with the new version from its next reply, or from this one. If the thread ends, so does the actor; callers see their replies dropped, and their episodes are tried again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -111,6 +114,9 @@ impl Serving {
     fn run(mut self, commands: &Receiver<Command>) -> Result<(), EngineError> {
         if self.slot.current().is_some() {
             self.load()?;
+            if self.served.is_none() {
+                return Err(EngineError::Snapshot("the engine holds other weights than were published".into()));
+            }
         }
         loop {
             if self.waiting.is_empty() {
@@ -152,6 +158,10 @@ impl Serving {
             Some((version, digest)) if (version, digest) == (snapshot.version(), snapshot.digest()) => Ok(digest),
             Some(_) | None => {
                 let (version, digest) = (snapshot.version(), self.engine.load(&snapshot)?);
+                if digest != snapshot.digest() {
+                    self.refuse();
+                    return Ok(digest);
+                }
                 self.served = Some((version, digest));
                 self.instruments.emit(Event::WeightsLoaded { version, digest });
                 Ok(digest)
@@ -159,9 +169,19 @@ impl Serving {
         }
     }
 
+    /// Serves nobody until the engine holds what was published. Whoever is waiting will ask again.
+    fn refuse(&mut self) {
+        self.served = None;
+        for (_, waiting) in self.waiting.drain() {
+            self.engine.release(waiting.conversation);
+        }
+    }
+
     fn submit(&mut self, prompt: Prompt, reply: Reply<Result<Completion, EngineError>>) {
         if self.served.is_none() {
-            drop(reply.send(Err(EngineError::Request("no policy is loaded yet".into()))));
+            drop(
+                reply.send(Err(EngineError::Request("the engine does not hold the policy that was published".into()))),
+            );
             return;
         }
         let id = RequestId(self.next);

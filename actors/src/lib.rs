@@ -31,7 +31,7 @@ mod judge;
 mod learner;
 mod thread;
 
-pub use checkpointer::{CheckpointerActor, CheckpointerArguments, StoreFactory};
+pub use checkpointer::{CheckpointerActor, CheckpointerArguments, JournalFactory, StoreFactory};
 pub use conversation::{ConversationActor, ConversationArguments, ConversationSetup};
 pub use environment::{ConversationSpawner, EnvironmentActor, EnvironmentArguments, SpawnFailed};
 pub use health_monitor::{HealthMonitorActor, HealthMonitorArguments};

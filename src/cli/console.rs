@@ -29,6 +29,13 @@ impl EventSink for Console {
             Event::HealthIssue { rule, step, value, limit, decision } => {
                 tracing::warn!("step {step}: {rule} is {value:.3}, the limit {limit:.3}; {decision}");
             }
+            Event::JournalRead { step, episodes, .. } => {
+                tracing::info!("going on from step {step}, with {episodes} accepted episodes of later steps");
+            }
+            Event::JournalFailed { cause, .. } => tracing::warn!("accepted episodes are not on disk: {cause}"),
+            Event::ReplayDiverged { step, .. } => {
+                tracing::warn!("step {step} led to other weights than before; later steps are rolled out anew");
+            }
             Event::RunStarted { .. }
             | Event::RunFinished { .. }
             | Event::ChildStarted { .. }
@@ -37,6 +44,7 @@ impl EventSink for Console {
             | Event::WeightsLoaded { .. }
             | Event::CheckpointSaved { .. }
             | Event::SupervisorFinished { .. }
+            | Event::EpisodesReplayed { .. }
             | Event::Restored { .. } => {}
         }
     }

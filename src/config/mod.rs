@@ -16,6 +16,7 @@ mod overrides;
 mod pretrain;
 mod problem;
 mod read;
+mod rollouts;
 mod suggest;
 mod supervision;
 mod topology;
@@ -29,6 +30,7 @@ pub use load::{load, load_pretraining};
 pub use model::{Agent, Algorithm, Config, Environment, Evaluation, Logging, Rewards, Run, Training, Verbosity};
 pub use pretrain::{Architecture, Pretraining, Share};
 pub use problem::{Excerpt, Problem, Problems};
+pub use rollouts::Rollouts;
 pub(crate) use suggest::{nearest, quoted};
 pub use supervision::{Backoff, Deadlines, Restarts, Supervision};
 pub use topology::{

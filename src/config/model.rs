@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use stateset_algorithms::{Grpo, Schedule};
+use stateset_algorithms::staleness::Rule;
+use stateset_algorithms::{Grpo, ImportanceSampling, Schedule};
 use stateset_domain::Sampling;
 
-use super::{Supervision, Topology};
+use super::{Rollouts, Supervision, Topology};
 
 /// A run. Every key has a default except `environment.domain`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -148,6 +149,17 @@ pub struct Training {
     pub schedule: Schedule,
     /// Settings of GRPO.
     pub grpo: Grpo,
+    /// Whether episodes are sampled while the learner takes a step: `synchronous` (default: the result is a function of the seed) or
+    /// `asynchronous`.
+    pub rollouts: Rollouts,
+    /// How many versions older than the learner a token may be when it is learned from, in an asynchronous run: so many further rounds are
+    /// sampled meanwhile. At least 1; default 1, where sampler and learner are never far apart.
+    pub max_staleness: u64,
+    /// What becomes of tokens that an older policy sampled: `drop`, `truncate` (default: they count by their importance ratio, cut off) or
+    /// `keep`.
+    pub staleness: Rule,
+    /// How the importance ratio of a stale token becomes its weight, under `truncate`.
+    pub importance_sampling: ImportanceSampling,
     /// How strongly AdamW pulls weights to 0, per step and unit of learning rate. At least 0; default 0: a short run forgets nothing
     /// that it should.
     pub weight_decay: f64,
@@ -177,6 +189,10 @@ impl Default for Training {
             learning_rate: 3e-4,
             schedule: Schedule::default(),
             grpo: Grpo::default(),
+            rollouts: Rollouts::default(),
+            max_staleness: 1,
+            staleness: Rule::default(),
+            importance_sampling: ImportanceSampling::default(),
             weight_decay: 0.0,
             betas: [0.9, 0.95],
             epsilon: 1e-8,

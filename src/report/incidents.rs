@@ -116,6 +116,28 @@ fn row(event: &Event) -> Option<Row> {
         Event::StepSkipped { step } => {
             row(Kind::Notice, "learner", format!("skipped step {step}"), "loss or gradient not finite".into())
         }
+        Event::JournalRead { torn_bytes: 0, .. } => None,
+        Event::JournalRead { torn_bytes, .. } => row(
+            Kind::Notice,
+            "journal",
+            format!("{torn_bytes} bytes of a half-written entry were cut off"),
+            String::new(),
+        ),
+        Event::EpisodesReplayed { step, episodes } => row(
+            Kind::Repair,
+            "learner",
+            format!("took {episodes} episodes of step {step} from the journal"),
+            "accepted before".into(),
+        ),
+        Event::JournalFailed { step, cause } => {
+            row(Kind::Failure, "journal", format!("accepted episodes are not on disk from step {step}"), cause.clone())
+        }
+        Event::ReplayDiverged { step, recorded, found } => row(
+            Kind::Notice,
+            "learner",
+            format!("step {step} led to other weights than before; later steps are rolled out anew"),
+            format!("{recorded} on record, {found} now"),
+        ),
         Event::HealthIssue { rule, step, value, limit, decision } => row(
             Kind::Notice,
             rule,

@@ -8,10 +8,12 @@ use anyhow::{Context, Result};
 use stateset_actors::policy::{HealthLimits, Plan, Retries};
 use stateset_actors::protocol::{Deadlines, Probe, Unprobed};
 use stateset_actors::{EngineFactory, LearnerFactory};
+use stateset_algorithms::Staleness;
 use stateset_chat::ChatFormat;
-use stateset_domain::{StoreError, Tokenizer};
+use stateset_domain::{Journal, StoreError, Tokenizer};
 use stateset_environments::{DomainSpec, Environment, Ladder};
 use stateset_inference::{BatchEngine, EngineLimits};
+use stateset_journal::JournalFolder;
 use stateset_models::Pretrained;
 use stateset_rewards::{EpisodeReward, Reward};
 use stateset_telemetry::{EventSink, JsonLines};
@@ -28,6 +30,9 @@ use crate::topology::{Blueprint, Kind, Kinds, Limits};
 
 /// Tokens that the engine is fed in one step.
 const STEP_TOKENS: usize = 1024;
+
+/// The journal is deleted segment by segment, so this is how much more of it there may be than is needed.
+const SEGMENT_BYTES: u64 = 4 << 20;
 
 /// Describes a run.
 #[derive(Default)]
@@ -172,6 +177,10 @@ impl RuntimeBuilder {
         let store = move || -> Result<Box<dyn stateset_domain::Store>, StoreError> {
             Ok(Box::new(CheckpointFolder::open(&root, keep)?))
         };
+        let folder_of_journal = files.journal();
+        let journal = move || -> Result<Box<dyn Journal>, StoreError> {
+            Ok(Box::new(JournalFolder::open(&folder_of_journal, SEGMENT_BYTES)?))
+        };
         let parts = Unwired {
             plan: plan(&config),
             environment,
@@ -180,6 +189,7 @@ impl RuntimeBuilder {
             engine: backends.engine,
             learner: backends.learner,
             store: Arc::new(store),
+            journal: Arc::new(journal),
             limits: limits(&config),
         };
         Ok(Runtime {
@@ -264,6 +274,7 @@ fn learner_settings(config: &Config) -> LearnerSettings {
             weight_decay: training.weight_decay,
             max_grad_norm: training.max_grad_norm,
         },
+        staleness: Staleness { rule: training.staleness, importance: training.importance_sampling.clone() },
         temperature: config.agent.sampling.temperature,
         micro_batch_tokens: training.micro_batch_tokens,
     }
@@ -285,6 +296,7 @@ fn plan(config: &Config) -> Plan {
         eval_every: training.eval_every,
         eval_episodes: config.evaluation.episodes,
         sampling: config.agent.sampling.clone(),
+        max_staleness: training.staleness_bound(),
     }
 }
 

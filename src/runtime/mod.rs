@@ -58,6 +58,7 @@ struct Unwired {
     engine: stateset_actors::EngineFactory,
     learner: stateset_actors::LearnerFactory,
     store: stateset_actors::StoreFactory,
+    journal: stateset_actors::JournalFactory,
     limits: Limits,
 }
 
@@ -154,10 +155,11 @@ impl Runtime {
     pub async fn run(mut self) -> Result<RunResult> {
         let (sender, finished) = oneshot::channel();
         let recorder = Arc::new(Recorder::open(self.folder.files(), self.listener.take(), sender)?);
-        let Unwired { plan, environment, reward, format, engine, learner, store, limits } = self.parts;
+        let Unwired { plan, environment, reward, format, engine, learner, store, journal, limits } = self.parts;
         let (observer, instruments) = (recorder.clone(), self.instruments.clone());
         let seed = plan.seed;
-        let parts = Parts { plan, environment, reward, format, engine, learner, store, observer, instruments, limits };
+        let parts =
+            Parts { plan, environment, reward, format, engine, learner, store, journal, observer, instruments, limits };
         let mut topology = Topology::start(parts, &self.blueprint, &self.kinds).await?;
         let outcome = drive(&mut topology, finished, &mut self.interrupts.1).await;
         topology.shutdown().await;

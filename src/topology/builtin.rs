@@ -81,8 +81,8 @@ fn inference(seat: &Seat<'_, InferenceMsg>) -> Result<ChildSpec, SeatError> {
 }
 
 fn checkpointer(seat: &Seat<'_, CheckpointerMsg>) -> Result<ChildSpec, SeatError> {
-    let build = seat.common().parts.store.clone();
-    let arguments = CheckpointerArguments { build, lease: Lease::default(), instruments: seat.instruments() };
+    let (build, journal) = (seat.common().parts.store.clone(), seat.common().parts.journal.clone());
+    let arguments = CheckpointerArguments { build, journal, lease: Lease::default(), instruments: seat.instruments() };
     Ok(seat.actor(move |_| (CheckpointerActor, arguments.clone())))
 }
 

@@ -31,9 +31,12 @@ pub struct Kind {
     /// What it brings home to the learner by settling tickets, which know their way.
     pub(crate) settles: Option<&'static str>,
     /// Whether it can use these; `None` if it asks for nothing.
-    pub(crate) reads: Option<fn(&Params) -> Result<(), String>>,
+    pub(crate) reads: Option<Reads>,
     pub(super) open: Open,
 }
+
+/// Says what is wrong with the parameters of an actor, if anything is.
+type Reads = fn(&Params) -> Result<(), String>;
 
 /// A type of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,7 +24,7 @@ use std::time::Duration;
 use anyhow::Context;
 use stateset_actors::policy::{HealthLimits, Plan, Retries};
 use stateset_actors::protocol::{Deadlines, Instruments, LearnerMsg, Observer, PolicySlot, Port};
-use stateset_actors::{EngineFactory, LearnerFactory, StoreFactory};
+use stateset_actors::{EngineFactory, JournalFactory, LearnerFactory, StoreFactory};
 use stateset_chat::ChatFormat;
 use stateset_domain::Stream;
 use stateset_environments::Environment;
@@ -47,6 +47,7 @@ pub(crate) struct Parts {
     pub(crate) engine: EngineFactory,
     pub(crate) learner: LearnerFactory,
     pub(crate) store: StoreFactory,
+    pub(crate) journal: JournalFactory,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) instruments: Instruments,
     pub(crate) limits: Limits,

@@ -1,8 +1,11 @@
 //! `kill -9` at any moment costs nothing but time: `--resume` ends where the run would have ended.
 
+use std::fs;
 use std::path::PathBuf;
 
-use crate::lab::{Lab, Running, assert_undisturbed, checkpoints, expect};
+use stateset_telemetry::Event;
+
+use crate::lab::{Lab, Running, assert_undisturbed, checkpoints, events, expect};
 
 /// Starts or resumes the run, and kills it once it says `words` and `then` holds.
 fn kill_when(lab: &Lab, words: &str, then: impl Fn() -> bool) {
@@ -30,6 +33,34 @@ fn a_kill_during_a_rollout_changes_nothing() {
     kill_at(&lab, "rollout begins step=3");
     assert_eq!(checkpoints(&lab.run()), ["step-000002"]);
     resume(&lab);
+}
+
+/// Bytes in the journal.
+fn journal_bytes(lab: &Lab) -> u64 {
+    let files = fs::read_dir(lab.run().journal()).into_iter().flatten().map(Result::unwrap);
+    files.map(|file| file.metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn episodes_that_were_accepted_before_a_kill_are_not_sampled_again() {
+    let lab = Lab::new();
+    let mut running = Running::start(lab.resume().args(["--log-level", "debug"]));
+    running.wait_for("rollout begins step=3");
+    // Three episodes of this round, and none of the next.
+    let before = journal_bytes(&lab);
+    while journal_bytes(&lab) < before + 3000 {
+        std::thread::yield_now();
+    }
+    running.child.kill().unwrap();
+    assert_eq!(running.end().status.code(), None, "it ended by a signal");
+    resume(&lab);
+    let replayed = events(&lab.run()).into_iter().filter_map(|timed| match timed.event {
+        Event::EpisodesReplayed { step, episodes } => Some((step, episodes)),
+        _ => None,
+    });
+    let replayed: Vec<(u64, u64)> = replayed.collect();
+    assert_eq!(replayed[0], (3, 16), "the whole round of the step that was taken");
+    assert!(replayed[1].0 == 4 && (1..=16).contains(&replayed[1].1), "{replayed:?}");
 }
 
 #[test]

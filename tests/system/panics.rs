@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use stateset_actors::protocol::Site;
+use stateset_agents::read_result;
 use stateset_telemetry::{Event, ExitCause};
 use stateset_testkit::FaultInjector;
 
-use crate::lab::{Lab, assert_undisturbed, events};
+use crate::lab::{Lab, assert_undisturbed, events, steps};
 
 /// Runs with a panic at the `nth` visit of `site`, and checks that it was healed by `restarts` restarts.
 pub(crate) async fn survive(site: Site, nth: u64, restarts: u64) -> (Lab, Vec<Event>) {
@@ -83,6 +84,10 @@ async fn a_run_that_keeps_failing_ends_with_its_reason_and_can_be_resumed() {
     let told = format!("{error:#}");
     assert!(told.starts_with("the runtime gave up; resume the run with --resume: "), "{told}");
     assert!(told.contains("judge") && told.contains("injected fault"), "{told}");
+    let taken = steps(&lab.run());
     lab.runtime().resume(true).build().unwrap().run().await.unwrap();
-    assert_undisturbed(&lab.run());
+    let summary = read_result(&lab.run()).unwrap();
+    assert_eq!((summary.steps, summary.episodes_lost, summary.episodes_duplicated), (6, 0, 0));
+    assert_eq!(summary.episodes_completed + summary.episodes_failed, 96);
+    assert_eq!(steps(&lab.run())[..taken.len()], taken, "what was learned from without the judge stays learned");
 }

@@ -6,10 +6,12 @@
 //! | When               | What is guaranteed                                                                             |
 //! |--------------------|------------------------------------------------------------------------------------------------|
 //! | it is restarted    | the new incarnation goes on from the latest checkpoint; tickets of the old one are void         |
+//! | an episode is done | it is in the journal before it counts, and is not rolled out again after a restart              |
 //! | a ticket is lost   | its episode is tried again, after a delay, a bounded number of times                            |
 //! | weights are served | the engine has acknowledged their digest, and only then are episodes admitted                   |
 //! | it is interrupted  | the step in progress is finished, the round abandoned, and the last completed step saved        |
 
+mod journal;
 mod publish;
 mod restore;
 mod round;
@@ -100,7 +102,7 @@ pub enum LearnerFailure {
     /// The checkpointer did not answer.
     #[error("the checkpointer {0}, asked for the latest checkpoint")]
     Unread(CallError),
-    /// The latest checkpoint cannot be read.
+    /// The latest checkpoint or the journal cannot be read, or is somebody else's now.
     #[error(transparent)]
     Unreadable(#[from] StoreError),
     /// The latest checkpoint is another run's.

@@ -1,4 +1,4 @@
-//! Where a run begins: at the latest checkpoint, if there is one.
+//! Where a run begins: at the latest checkpoint, if there is one, with what the journal holds beyond it.
 
 use stateset_domain::{Checkpoint, Progress};
 use stateset_telemetry::Event;
@@ -19,6 +19,7 @@ impl Run {
         {
             return Err(LearnerFailure::Misrestored { step, expected, found: policy_digest });
         }
+        self.recall().await?;
         self.publish(snapshot).await?;
         if epoch == 1 {
             self.emit(Event::RunStarted { seed, from_step: self.step, policy_digest });

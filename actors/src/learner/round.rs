@@ -3,46 +3,88 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use stateset_domain::{EpisodeCounts, EpisodeId, FailureKind, Group, Purpose, Trajectory};
+use stateset_domain::{Digest, Durability, EpisodeCounts, EpisodeId, FailureKind, Group, Purpose, Record, Trajectory};
 use stateset_telemetry::Event;
 use tokio::time::Instant;
 
 use super::run::Run;
+use super::step::Batch;
 use super::{LearnerArguments, LearnerFailure};
-use crate::policy::{Decision, Harvest, Place, Round, Summary, Task};
+use crate::policy::{Decision, Harvest, Place, RecordedStep, Round, Summary, Task};
 use crate::protocol::{Assignment, EnvironmentMsg, Evaluation, LearnerMsg, Ticket, Undelivered};
 
 /// Trajectories that an [`Evaluation`] shows.
 const SAMPLES: usize = 8;
 
-/// The round that is being rolled out.
+/// A round that is being rolled out.
 pub(super) struct Rollout {
     pub(super) task: Task,
     pub(super) round: Round,
-    pub(super) started: Instant,
+    /// How long it took, once it is done; 0 if nothing of it had to be rolled out.
+    seconds: f64,
+    /// The journal holds the batch that was made of it before.
+    consumed: bool,
+    /// The weights that the batch led to, if the journal knows.
+    committed: Option<Digest>,
+    /// For training, the step that it is for, from 1; for an evaluation, the steps that its policy has taken.
+    step: u64,
+    started: Instant,
     /// Why the episode that was given up on last failed.
-    pub(super) failure: Option<FailureKind>,
+    failure: Option<FailureKind>,
     /// Attempts that wait for a permit, in order.
     pending: VecDeque<(EpisodeId, u32)>,
 }
 
 impl Rollout {
-    pub(super) fn new(arguments: &LearnerArguments, task: Task, step: u64) -> Self {
-        let episodes = arguments.plan.episodes(task, step);
-        let pending = episodes.iter().map(|episode| (*episode, 1)).collect();
-        let round = Round::new(arguments.epoch, arguments.retries, episodes);
-        Self { task, round, started: Instant::now(), failure: None, pending }
+    /// Notes how long the round took if it is done now.
+    fn look_at_clock(&mut self) {
+        if self.round.is_done() {
+            self.seconds = self.started.elapsed().as_secs_f64();
+        }
     }
 }
 
 impl Run {
-    /// Issues tickets while there are permits. Permits come back before the news that they do, so that every piece of news, even of a
-    /// former incarnation's episodes, is a reason to try again.
+    /// Begins the rounds that `task` is about, unless they have begun. An evaluation goes before the rounds that are rolled out ahead.
+    pub(super) async fn open_rounds(&mut self, task: Task) {
+        match task {
+            Task::Evaluate(_) if self.rounds.front().is_none_or(|first| first.task != task) => {
+                let rollout = self.begin_round(task, self.step, self.step, RecordedStep::default());
+                self.rounds.push_front(rollout);
+            }
+            Task::Train => {
+                let open = self.rounds.back().map_or(self.step, |last| last.step);
+                for step in open + 1..=self.arguments.plan.horizon(self.step) {
+                    let recorded = self.recollection.take(step);
+                    let rollout = self.begin_round(task, step, step - 1, recorded);
+                    self.rounds.push_back(rollout);
+                }
+            }
+            Task::Evaluate(_) | Task::Finish => {}
+        }
+    }
+
+    /// The round of `task` as it begins after `taken` optimizer steps, without what is `recorded` of it.
+    fn begin_round(&self, task: Task, step: u64, taken: u64, recorded: RecordedStep) -> Rollout {
+        tracing::debug!(step = taken, ?task, "rollout begins");
+        let LearnerArguments { plan, epoch, retries, .. } = &self.arguments;
+        let mut round = Round::new(*epoch, *retries, plan.episodes(task, taken));
+        let (consumed, committed) = (recorded.consumed.is_some(), recorded.committed);
+        let episodes = round.remember(recorded);
+        if episodes > 0 {
+            self.emit(Event::EpisodesReplayed { step, episodes });
+        }
+        let pending = round.awaited().map(|episode| (episode, 1)).collect();
+        let started = Instant::now();
+        Rollout { task, round, seconds: 0.0, consumed, committed, step, started, failure: None, pending }
+    }
+
+    /// Issues tickets while there are permits, to earlier rounds first. Permits come back before the news that they do, so that every
+    /// piece of news, even of a former incarnation's episodes, is a reason to try again.
     pub(super) fn admit(&mut self) {
-        let Some(rollout) = &mut self.rollout else { return };
-        while let Some((episode, attempt)) = rollout.pending.front().copied() {
+        while let Some(rollout) = self.rounds.iter_mut().find(|rollout| !rollout.pending.is_empty()) {
             let Ok(permit) = Arc::clone(&self.arguments.permits).try_acquire_owned() else { return };
-            rollout.pending.pop_front();
+            let Some((episode, attempt)) = rollout.pending.pop_front() else { return };
             self.issued += 1;
             let LearnerArguments { plan, epoch, home, environment, deadlines, .. } = &self.arguments;
             let Place { split, index, sampling } = plan.place(episode);
@@ -66,16 +108,30 @@ impl Run {
         }
     }
 
+    fn round_of(&mut self, episode: EpisodeId) -> Option<&mut Rollout> {
+        self.rounds.iter_mut().find(|rollout| rollout.round.holds(episode))
+    }
+
+    /// An episode came home, finished. It is in the journal before the round can be used.
     pub(super) async fn completed(&mut self, epoch: u64, trajectory: Box<Trajectory>) -> Result<(), LearnerFailure> {
-        if let Some(rollout) = &mut self.rollout {
-            let episode = trajectory.episode;
-            match rollout.round.complete(epoch, trajectory) {
-                Decision::Accept => self.arguments.instruments.vitals.episode_accepted(),
-                Decision::Duplicate => tracing::warn!(%episode, "an episode came home twice"),
-                Decision::Stale | Decision::Reissue { .. } | Decision::GiveUp => {}
+        let episode = trajectory.episode;
+        let kept = (episode.group.purpose == Purpose::Train).then(|| trajectory.clone());
+        let decision = self.round_of(episode).map(|rollout| {
+            let decision = rollout.round.complete(epoch, trajectory);
+            rollout.look_at_clock();
+            decision
+        });
+        match decision {
+            Some(Decision::Accept) => {
+                self.arguments.instruments.vitals.episode_accepted();
+                if let Some(trajectory) = kept {
+                    self.write_down(Record::EpisodeAccepted(trajectory), Durability::Process).await?;
+                }
             }
+            Some(Decision::Duplicate) => tracing::warn!(%episode, "an episode came home twice"),
+            Some(Decision::Stale | Decision::Reissue { .. } | Decision::GiveUp) | None => {}
         }
-        self.came_home().await
+        self.advance().await
     }
 
     pub(super) async fn aborted(
@@ -85,61 +141,58 @@ impl Run {
         attempt: u32,
         failure: FailureKind,
     ) -> Result<(), LearnerFailure> {
-        if let Some(rollout) = &mut self.rollout {
-            match rollout.round.abort(epoch, episode, attempt, &failure) {
-                Decision::Reissue { attempt: next, delay } => {
-                    self.arguments.instruments.emit(Event::EpisodeRetried { episode, attempt, failure });
-                    self.myself.send_after(delay, move || LearnerMsg::Reissue { episode, attempt: next });
-                }
-                Decision::GiveUp => {
-                    rollout.failure = Some(failure.clone());
-                    self.arguments.instruments.emit(Event::EpisodeFailed { episode, attempts: attempt, failure });
-                }
-                Decision::Stale | Decision::Accept | Decision::Duplicate => {}
+        let decision = self.round_of(episode).map(|rollout| {
+            let decision = rollout.round.abort(epoch, episode, attempt, &failure);
+            if decision == Decision::GiveUp {
+                rollout.failure = Some(failure.clone());
             }
+            rollout.look_at_clock();
+            decision
+        });
+        match decision {
+            Some(Decision::Reissue { attempt: next, delay }) => {
+                self.emit(Event::EpisodeRetried { episode, attempt, failure });
+                self.myself.send_after(delay, move || LearnerMsg::Reissue { episode, attempt: next });
+            }
+            Some(Decision::GiveUp) => {
+                self.emit(Event::EpisodeFailed { episode, attempts: attempt, failure: failure.clone() });
+                if episode.group.purpose == Purpose::Train {
+                    let record = Record::EpisodeFailed { episode, attempts: attempt, failure };
+                    self.write_down(record, Durability::Process).await?;
+                }
+            }
+            Some(Decision::Stale | Decision::Accept | Decision::Duplicate) | None => {}
         }
-        self.came_home().await
+        self.advance().await
     }
 
     /// The wait before another attempt is over.
     pub(super) fn reissue(&mut self, episode: EpisodeId, attempt: u32) {
-        if let Some(rollout) = &mut self.rollout
-            && rollout.round.expects(self.arguments.epoch, episode, attempt)
+        let epoch = self.arguments.epoch;
+        if let Some(rollout) = self.round_of(episode)
+            && rollout.round.expects(epoch, episode, attempt)
         {
             rollout.pending.push_back((episode, attempt));
             self.admit();
         }
     }
 
-    async fn came_home(&mut self) -> Result<(), LearnerFailure> {
-        match self.rollout.take_if(|rollout| rollout.round.is_done()) {
-            Some(done) => self.reap(done).await,
-            None => {
-                self.admit();
-                Ok(())
-            }
-        }
-    }
-
-    /// Uses the episodes of a round that is done, and goes on.
-    async fn reap(&mut self, rollout: Rollout) -> Result<(), LearnerFailure> {
-        let comparable = if rollout.task == Task::Train { self.arguments.plan.group_size.min(2) } else { 1 };
-        let seconds = rollout.started.elapsed().as_secs_f64();
-        let Harvest { groups, counts } = rollout.round.harvest(comparable as usize);
+    /// Uses the episodes of a round that is done.
+    pub(super) async fn reap(&mut self, rollout: Rollout) -> Result<(), LearnerFailure> {
+        let Rollout { task, round, seconds: rollout_seconds, consumed, committed, failure, .. } = rollout;
+        let comparable = if task == Task::Train { self.arguments.plan.group_size.min(2) } else { 1 };
+        let Harvest { groups, counts } = round.harvest(comparable as usize);
         if groups.is_empty() {
             let (step, failed, episodes) = (self.step, counts.failed, counts.started);
-            let last = rollout.failure.map_or_else(|| "too few in each group".into(), |failure| failure.to_string());
+            let last = failure.map_or_else(|| "too few in each group".into(), |failure| failure.to_string());
             return Err(LearnerFailure::Barren { step, failed, episodes, last });
         }
-        match rollout.task {
-            Task::Train => {
-                self.train(groups, counts, seconds);
-                return Ok(());
-            }
+        match task {
+            Task::Train => self.train(Batch { groups, counts, rollout_seconds, consumed, committed }).await?,
             Task::Evaluate(purpose) => self.evaluate(purpose, groups, counts),
             Task::Finish => {}
         }
-        self.advance().await
+        Ok(())
     }
 
     fn evaluate(&mut self, purpose: Purpose, groups: Vec<Group>, counts: EpisodeCounts) {

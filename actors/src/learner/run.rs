@@ -1,6 +1,6 @@
 //! The run itself: where it stands, what comes next, and how it ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use stateset_domain::{EpisodeCounts, Learner, PolicySnapshot, Purpose};
 use stateset_telemetry::Event;
 use tokio::time::sleep;
 
+use super::journal::Journaling;
 use super::round::Rollout;
 use super::step::Stepping;
 use super::{LearnerArguments, LearnerFailure};
-use crate::policy::{Retries, Task};
+use crate::policy::{Recollection, Retries, Task};
 use crate::protocol::{CallError, FinishReason, HealthMsg, LearnerMsg, Port, Reply, RunFinished, Site};
 use crate::thread::Confined;
 
@@ -21,8 +22,8 @@ pub struct Run {
     pub(super) arguments: LearnerArguments,
     pub(super) myself: ActorRef<LearnerMsg>,
     pub(super) learner: Arc<Confined<Box<dyn Learner>>>,
-    /// The round in flight; `None` before the first, and once the run has finished.
-    pub(super) rollout: Option<Rollout>,
+    /// The rounds in flight, in the order in which they will be used; none once the run has finished.
+    pub(super) rounds: VecDeque<Rollout>,
     /// The optimizer step in flight.
     pub(super) stepping: Option<Stepping>,
     /// Tickets issued by this incarnation.
@@ -38,6 +39,9 @@ pub struct Run {
     pub(super) saved: Option<u64>,
     /// Why the last attempt to save failed, if it did.
     pub(super) unsaved: Option<String>,
+    /// What the journal holds of the steps to come.
+    pub(super) recollection: Recollection,
+    pub(super) journaling: Journaling,
     /// It was asked to end while a step was in flight.
     interrupted: bool,
     finished: bool,
@@ -53,7 +57,7 @@ impl Run {
             arguments,
             myself,
             learner: Arc::new(learner),
-            rollout: None,
+            rounds: VecDeque::new(),
             stepping: None,
             issued: 0,
             step: 0,
@@ -62,6 +66,8 @@ impl Run {
             evaluated: BTreeSet::new(),
             saved: None,
             unsaved: None,
+            recollection: Recollection::default(),
+            journaling: Journaling::Off,
             interrupted: false,
             finished: false,
         }
@@ -75,22 +81,25 @@ impl Run {
         self.arguments.instruments.emit(event);
     }
 
-    /// Begins whatever the plan says comes next.
+    /// Begins whatever the plan says comes next, and uses whatever is done.
     pub(super) async fn advance(&mut self) -> Result<(), LearnerFailure> {
-        if self.interrupted {
-            return self.finish(FinishReason::Interrupted).await;
+        while self.stepping.is_none() && !self.finished {
+            match self.next_task() {
+                _ if self.interrupted => return self.finish(FinishReason::Interrupted).await,
+                Task::Finish => return self.finish(FinishReason::Completed).await,
+                task @ (Task::Train | Task::Evaluate(_)) => self.open_rounds(task).await,
+            }
+            let Some(done) = self.rounds.pop_front_if(|rollout| rollout.round.is_done()) else { break };
+            self.reap(done).await?;
         }
+        self.admit();
+        Ok(())
+    }
+
+    fn next_task(&self) -> Task {
         let (observer, step) = (&self.arguments.observer, self.step);
         let evaluated = |purpose| self.evaluated.contains(&(step, purpose)) || observer.has_evaluation(step, purpose);
-        match self.arguments.plan.next(step, evaluated) {
-            Task::Finish => self.finish(FinishReason::Completed).await,
-            task @ (Task::Train | Task::Evaluate(_)) => {
-                tracing::debug!(step, ?task, "rollout begins");
-                self.rollout = Some(Rollout::new(&self.arguments, task, step));
-                self.admit();
-                Ok(())
-            }
-        }
+        self.arguments.plan.next(step, evaluated)
     }
 
     /// Ends the run early: at once, or as soon as the step in flight is taken.
@@ -99,10 +108,11 @@ impl Run {
         if self.stepping.is_some() { Ok(()) } else { self.finish(FinishReason::Interrupted).await }
     }
 
-    /// Ends the run, once: abandons the round, saves what is not on disk, and says so.
+    /// Ends the run, once: abandons what is in flight, saves what is not on disk, and says so.
     async fn finish(&mut self, reason: FinishReason) -> Result<(), LearnerFailure> {
         let Some(policy) = self.policy.clone().filter(|_| !self.finished) else { return Ok(()) };
-        (self.finished, self.rollout) = (true, None);
+        self.finished = true;
+        self.rounds.clear();
         let worth_saving = self.step > 0 || reason == FinishReason::Interrupted;
         if worth_saving && self.saved != Some(self.step) {
             self.save().await?;

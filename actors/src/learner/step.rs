@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use stateset_domain::{EpisodeCounts, Group, Learner, LearnerError, PolicySnapshot, StepMetrics, StepReport};
+use stateset_domain::{
+    Digest, Durability, EpisodeCounts, Group, Learner, LearnerError, PolicySnapshot, Record, StepMetrics, StepReport,
+};
 use stateset_telemetry::Event;
 use tokio::time::Instant;
 
@@ -11,20 +13,39 @@ use super::run::Run;
 use crate::policy::Summary;
 use crate::protocol::{HealthMsg, LearnerMsg};
 
+/// What an optimizer step is taken on.
+pub(super) struct Batch {
+    pub(super) groups: Vec<Group>,
+    pub(super) counts: EpisodeCounts,
+    pub(super) rollout_seconds: f64,
+    /// The journal holds it already.
+    pub(super) consumed: bool,
+    /// The weights that it led to before, if the journal knows.
+    pub(super) committed: Option<Digest>,
+}
+
 /// The optimizer step in flight: what is known of it before it is taken.
 pub(super) struct Stepping {
     summary: Summary,
     counts: EpisodeCounts,
     rollout_seconds: f64,
     started: Instant,
+    /// The weights that the step led to before, if the journal knows.
+    recorded: Option<Digest>,
 }
 
 impl Run {
     /// Begins an optimizer step. [`LearnerMsg::StepTaken`] says how it went.
-    pub(super) fn train(&mut self, groups: Vec<Group>, counts: EpisodeCounts, rollout_seconds: f64) {
+    pub(super) async fn train(&mut self, batch: Batch) -> Result<(), LearnerFailure> {
+        let Batch { groups, counts, rollout_seconds, consumed, committed: recorded } = batch;
+        if !consumed {
+            let episodes = groups.iter().flat_map(|group| &group.members).map(|member| member.episode).collect();
+            let record = Record::BatchConsumed { step: self.step + 1, episodes };
+            self.write_down(record, Durability::Process).await?;
+        }
         let summary = Summary::of(groups.iter().flat_map(|group| &group.members));
         tracing::debug!(step = self.step, groups = groups.len(), "optimizer step begins");
-        self.stepping = Some(Stepping { summary, counts, rollout_seconds, started: Instant::now() });
+        self.stepping = Some(Stepping { summary, counts, rollout_seconds, started: Instant::now(), recorded });
         let step = move |learner: &mut Box<dyn Learner>| -> Result<_, LearnerError> {
             Ok((learner.step(&groups)?, learner.snapshot()?))
         };
@@ -37,6 +58,7 @@ impl Run {
             // A learner that is gone has no use for it.
             let _ = myself.cast(LearnerMsg::StepTaken { outcome });
         });
+        Ok(())
     }
 
     /// The step in flight is over: publishes the weights, records it, saves now and then, and goes on.
@@ -45,7 +67,8 @@ impl Run {
         outcome: Result<(StepReport, PolicySnapshot), LearnerFailure>,
     ) -> Result<(), LearnerFailure> {
         let (report, snapshot) = outcome?;
-        let Some(Stepping { summary, counts, rollout_seconds, started }) = self.stepping.take() else { return Ok(()) };
+        let Some(stepping) = self.stepping.take() else { return Ok(()) };
+        let Stepping { summary, counts, rollout_seconds, started, recorded } = stepping;
         let train_seconds = started.elapsed().as_secs_f64();
         self.step += 1;
         self.episodes += counts;
@@ -61,21 +84,23 @@ impl Run {
             train_seconds,
             learner: report,
         };
+        let policy_digest = snapshot.digest();
         self.publish(snapshot).await?;
-        self.record(metrics);
+        self.record(&metrics);
+        self.commit(recorded, Record::StepCommitted { policy_digest, metrics }).await?;
         if self.arguments.plan.saves_at(self.step) {
             self.save().await?;
         }
         self.advance().await
     }
 
-    fn record(&self, metrics: StepMetrics) {
+    fn record(&self, metrics: &StepMetrics) {
         self.arguments.instruments.vitals.step_taken();
         if metrics.learner.skipped {
             self.emit(Event::StepSkipped { step: self.step });
         }
-        self.arguments.observer.on_step(&metrics);
+        self.arguments.observer.on_step(metrics);
         // A monitor that is being restarted misses a row; it only watches.
-        let _ = self.arguments.health.send(HealthMsg::Step(metrics));
+        let _ = self.arguments.health.send(HealthMsg::Step(metrics.clone()));
     }
 }

@@ -2,10 +2,12 @@
 
 mod health;
 mod plan;
+mod recollection;
 mod round;
 mod summary;
 
 pub use health::{HealthLimits, HealthPolicy, Issue, Onsets, Watchdog};
 pub use plan::{Place, Plan, Task};
+pub use recollection::{Recollection, RecordedStep};
 pub use round::{Decision, Harvest, Retries, Round};
 pub use summary::Summary;

@@ -21,6 +21,9 @@ pub struct Plan {
     pub eval_episodes: u32,
     /// How training episodes, and sampled evaluations, are sampled.
     pub sampling: Sampling,
+    /// How many versions older than the learner a token may be when it is learned from. 0: a round is rolled out by the very policy that
+    /// learns from it. Above 0 that many further rounds are rolled out meanwhile.
+    pub max_staleness: u64,
 }
 
 /// What to do next.
@@ -63,6 +66,13 @@ impl Plan {
     #[must_use]
     pub fn saves_at(&self, step: u64) -> bool {
         step >= self.steps || is_multiple(step, self.save_every)
+    }
+
+    /// The step of the last round that may be rolled out once `step` optimizer steps are taken and their weights are served. A round for
+    /// step `k` is learned from by version `k - 1`, so its oldest token may be of version `k - 1 - max_staleness`.
+    #[must_use]
+    pub fn horizon(&self, step: u64) -> u64 {
+        (step + 1).saturating_add(self.max_staleness).min(self.steps)
     }
 
     fn evaluates_at(&self, step: u64) -> bool {
@@ -118,6 +128,7 @@ mod tests {
             eval_every: 0,
             eval_episodes: 4,
             sampling,
+            max_staleness: 0,
         }
     }
 
@@ -137,6 +148,17 @@ mod tests {
         let plan = Plan { steps: 0, ..plan() };
         assert_eq!(plan.next(30, |_| false), Task::Evaluate(Purpose::EvaluateSampled));
         assert_eq!(plan.next(30, |_| true), Task::Finish);
+    }
+
+    #[test]
+    fn no_round_begins_before_its_oldest_token_would_be_fresh_enough() {
+        let horizon = |max_staleness, step| Plan { max_staleness, ..plan() }.horizon(step);
+        assert_eq!([0, 1, 4].map(|step| horizon(0, step)), [1, 2, 5]);
+        assert_eq!([0, 1, 4].map(|step| horizon(2, step)), [3, 4, 5], "there are no more than 5 steps");
+        for (max_staleness, step) in [(0, 0), (1, 2), (3, 1)] {
+            let (learns, samples) = (horizon(max_staleness, step) - 1, step);
+            assert!(learns - samples <= max_staleness);
+        }
     }
 
     #[test]

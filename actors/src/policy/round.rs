@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use stateset_domain::{EpisodeCounts, EpisodeId, FailureKind, Group, GroupId, Trajectory};
 
+use super::RecordedStep;
+
 /// How often an episode is attempted, and how long to wait in between: doubling, up to a cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retries {
@@ -96,6 +98,39 @@ impl Round {
     pub fn new(epoch: u64, retries: Retries, episodes: impl IntoIterator<Item = EpisodeId>) -> Self {
         let episodes: BTreeMap<_, _> = episodes.into_iter().map(|id| (id, Standing::Live { attempt: 1 })).collect();
         Self { epoch, retries, open: episodes.len(), episodes, duplicated: 0 }
+    }
+
+    /// Takes in what the journal holds of this round, and says how many episodes need not be rolled out again. Once its batch was
+    /// consumed, an episode that was not part of it has failed.
+    pub fn remember(&mut self, recorded: RecordedStep) -> u64 {
+        let before = self.open;
+        for (id, trajectory) in recorded.accepted {
+            if let Some(standing @ Standing::Live { .. }) = self.episodes.get_mut(&id) {
+                *standing = Standing::Finished(trajectory);
+                self.open -= 1;
+            }
+        }
+        let remembered = before - self.open;
+        if let Some(batch) = recorded.consumed {
+            for (_, standing) in self.episodes.iter_mut().filter(|(id, _)| !batch.contains(id)) {
+                if matches!(standing, Standing::Live { .. }) {
+                    *standing = Standing::Failed;
+                    self.open -= 1;
+                }
+            }
+        }
+        remembered as u64
+    }
+
+    /// The episodes that are to be rolled out, in order.
+    pub fn awaited(&self) -> impl Iterator<Item = EpisodeId> {
+        self.episodes.iter().filter(|(_, standing)| matches!(standing, Standing::Live { .. })).map(|(id, _)| *id)
+    }
+
+    /// Whether `episode` is one of its own.
+    #[must_use]
+    pub fn holds(&self, episode: EpisodeId) -> bool {
+        self.episodes.contains_key(&episode)
     }
 
     /// An episode came home, finished.
@@ -237,5 +272,35 @@ mod tests {
         assert_eq!(harvest.counts, EpisodeCounts { started: 6, completed: 5, failed: 1, duplicated: 1 });
         assert_eq!(harvest.counts.lost(), 0);
         assert_eq!(harvest.groups.len(), 2, "a group of one has nobody to be compared with");
+    }
+
+    #[test]
+    fn episodes_that_are_remembered_are_not_awaited() {
+        let mut round = round();
+        let accepted = [id(0, 1), id(2, 0)].map(|id| (id, finished(id))).into();
+        assert_eq!(round.remember(RecordedStep { accepted, ..RecordedStep::default() }), 2);
+        assert_eq!(round.awaited().collect::<Vec<_>>(), [id(0, 0), id(1, 0), id(1, 1), id(2, 1)]);
+        assert_eq!(round.complete(EPOCH, finished(id(0, 1))), Decision::Duplicate);
+    }
+
+    #[test]
+    fn a_batch_that_was_consumed_is_made_again_exactly() {
+        let mut round = round();
+        let accepted = [id(0, 0), id(0, 1), id(1, 0), id(2, 0), id(2, 1)].map(|id| (id, finished(id))).into();
+        let consumed = Some([id(0, 0), id(0, 1), id(2, 0), id(2, 1)].into());
+        assert_eq!(round.remember(RecordedStep { accepted, consumed, committed: None }), 5);
+        assert!(round.is_done(), "the one that is missing had failed");
+        let harvest = round.harvest(2);
+        assert_eq!(harvest.counts, EpisodeCounts { started: 6, completed: 5, failed: 1, duplicated: 0 });
+        assert_eq!(harvest.groups.iter().map(|group| group.id.index).collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
+    fn an_episode_of_a_consumed_batch_that_is_missing_is_rolled_out_again() {
+        let mut round = round();
+        let consumed = Some(ids().into_iter().collect());
+        let accepted = ids().into_iter().skip(1).map(|id| (id, finished(id))).collect();
+        assert_eq!(round.remember(RecordedStep { accepted, consumed, committed: None }), 5);
+        assert_eq!(round.awaited().collect::<Vec<_>>(), [id(0, 0)]);
     }
 }

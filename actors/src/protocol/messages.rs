@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use stateset_domain::{
-    Checkpoint, Completion, Digest, EngineError, EpisodeId, FailureKind, Message, PolicySnapshot, Sampling,
-    StepMetrics, StepReport, StoreError, Stream, Trajectory,
+    Checkpoint, Completion, Digest, Durability, EngineError, Entry, EpisodeId, FailureKind, Message, PolicySnapshot,
+    Replay, Sampling, StepMetrics, StepReport, StoreError, Stream, Trajectory,
 };
 use stateset_environments::{Action, EnvironmentError, Session, Step};
 
@@ -156,6 +156,22 @@ pub enum CheckpointerMsg {
     Latest {
         /// Takes it.
         reply: Reply<Result<Option<Checkpoint>, StoreError>>,
+    },
+    /// Write to the journal.
+    Append {
+        /// What to write.
+        entry: Arc<Entry>,
+        /// What it must survive.
+        durability: Durability,
+        /// Takes the news that it does.
+        reply: Reply<Result<(), StoreError>>,
+    },
+    /// Read the journal.
+    Recall {
+        /// The step that the run goes on from.
+        step: u64,
+        /// Takes what is recorded of later ones.
+        reply: Reply<Result<Replay, StoreError>>,
     },
 }
 

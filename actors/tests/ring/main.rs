@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod ahead;
 mod crashes;
+mod journal;
 mod recorder;
 mod rig;
 mod runs;

@@ -13,11 +13,13 @@ use stateset_actors::{
     InferenceArguments, JudgeActor, JudgeArguments, LearnerActor, LearnerArguments, Lease, SpawnFailed,
 };
 use stateset_chat::ChatFormat;
-use stateset_domain::{Engine, GenerateRequest, Sampling, Store, Tokenizer};
+use stateset_domain::{Engine, GenerateRequest, Journal, Learner, Sampling, Store, Tokenizer};
 use stateset_environments::Environment;
 use stateset_rewards::Reward;
 use stateset_telemetry::{Event, Memory};
-use stateset_testkit::{CharTokenizer, CountingLearner, EchoEnvironment, MeanTurnReward, MemoryStore, ScriptedEngine};
+use stateset_testkit::{
+    CharTokenizer, CountingLearner, EchoEnvironment, MeanTurnReward, MemoryJournal, MemoryStore, ScriptedEngine,
+};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::recorder::Recorder;
@@ -30,9 +32,11 @@ pub(crate) struct Rig {
     pub(crate) retries: Retries,
     pub(crate) probe: Arc<dyn Probe>,
     pub(crate) engine: Build<dyn Engine>,
+    pub(crate) learner: Build<dyn Learner>,
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) reward: Arc<dyn Reward>,
     pub(crate) store: MemoryStore,
+    pub(crate) journal: MemoryJournal,
     pub(crate) live_episodes: usize,
     pub(crate) interrupt_after: Option<u64>,
     /// Restarts an actor gets before the run is given up on.
@@ -60,13 +64,16 @@ impl Default for Rig {
                 eval_every: 0,
                 eval_episodes: 10,
                 sampling,
+                max_staleness: 0,
             },
             retries: Retries { first_delay: Duration::from_millis(1), ..Retries::default() },
             probe: Arc::new(Unprobed),
             engine: Arc::new(|| Box::new(ScriptedEngine::new(|_, request| sometimes_echo(request)))),
+            learner: Arc::new(|| Box::new(CountingLearner::new())),
             environment: Arc::new(EchoEnvironment { turns: 3 }),
             reward: Arc::new(MeanTurnReward),
             store: MemoryStore::default(),
+            journal: MemoryJournal::default(),
             live_episodes: 5,
             interrupt_after: None,
             restarts: 3,
@@ -108,7 +115,10 @@ impl Rig {
         monitoring.open(move |_| monitor.clone()).await;
         let store = self.store;
         let build: stateset_actors::StoreFactory = Arc::new(move || Ok(Box::new(store.clone()) as Box<dyn Store>));
-        let saver = CheckpointerArguments { build, lease: Lease::default(), instruments: seen.clone() };
+        let journal = self.journal;
+        let journal: stateset_actors::JournalFactory =
+            Arc::new(move || Ok(Box::new(journal.clone()) as Box<dyn Journal>));
+        let saver = CheckpointerArguments { build, journal, lease: Lease::default(), instruments: seen.clone() };
         saving.open(move |_| saver.clone()).await;
         let (engine, lease, served, to) =
             (self.engine, Lease::default(), Arc::<PolicySlot>::clone(&slot), seen.clone());
@@ -133,8 +143,9 @@ impl Rig {
             EnvironmentArguments { environment: self.environment, spawn: spawner(setup), instruments: seen.clone() };
         hosting.open(move |_| host.clone()).await;
 
+        let learner_of_the_run = self.learner;
         let first = LearnerArguments {
-            build: Arc::new(|| Ok(Box::new(CountingLearner::new()))),
+            build: Arc::new(move || Ok(learner_of_the_run())),
             plan: self.plan,
             retries: self.retries,
             deadlines,

@@ -5,14 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use stateset_actors::policy::Plan;
 use stateset_actors::protocol::FinishReason;
-use stateset_domain::{
-    Digest, Engine, EngineError, EpisodeCounts, GenerateRequest, NamedTensor, PolicySnapshot, PolicyVersion, Poll,
-    Purpose, Scenario, Split, Stream, Trajectory,
-};
+use stateset_domain::{Engine, EpisodeCounts, Purpose, Scenario, Split, Stream, Trajectory};
 use stateset_environments::{Action, Environment, EnvironmentError, Session, Start, Step};
 use stateset_rewards::{Reward, RewardError, Score};
 use stateset_telemetry::Event;
-use stateset_testkit::{EchoEnvironment, MeanTurnReward, MemoryStore, ScriptedEngine};
+use stateset_testkit::{DeafEngine, EchoEnvironment, MeanTurnReward, MemoryStore, ScriptedEngine};
 
 use crate::rig::{Rig, sometimes_echo};
 
@@ -126,7 +123,7 @@ async fn a_checkpoint_that_cannot_be_written_does_not_stop_the_run() {
 }
 
 /// Cannot score the first member of the first group of each step.
-struct Choosy;
+pub(crate) struct Choosy;
 
 impl Reward for Choosy {
     fn score(&self, trajectory: &Trajectory) -> Result<Score, RewardError> {
@@ -157,32 +154,11 @@ async fn another_runs_checkpoint_is_refused() {
     assert_eq!(ran.failures, ["the checkpoint belongs to a run with seed 7, this run has seed 8"]);
 }
 
-/// Acknowledges weights that nobody sent.
-struct Deaf(ScriptedEngine);
-
-impl Engine for Deaf {
-    fn load(&mut self, snapshot: &PolicySnapshot) -> Result<Digest, EngineError> {
-        let tensor = NamedTensor { name: "other".into(), shape: vec![0], data: Arc::new([]) };
-        self.0.load(&PolicySnapshot::new(PolicyVersion(snapshot.version().0), vec![tensor]))
-    }
-
-    fn submit(&mut self, request: GenerateRequest) -> Result<(), EngineError> {
-        self.0.submit(request)
-    }
-
-    fn step(&mut self) -> Result<Poll, EngineError> {
-        self.0.step()
-    }
-
-    fn release(&mut self, conversation: u64) {
-        self.0.release(conversation);
-    }
-}
-
 #[tokio::test]
 async fn an_engine_that_serves_other_weights_stops_the_learner() {
-    let engine =
-        Arc::new(|| -> Box<dyn Engine> { Box::new(Deaf(ScriptedEngine::new(|_, request| sometimes_echo(request)))) });
+    let engine = Arc::new(|| -> Box<dyn Engine> {
+        Box::new(DeafEngine(ScriptedEngine::new(|_, request| sometimes_echo(request))))
+    });
     let ran = Rig { engine, restarts: 0, ..Rig::default() }.run().await;
     assert!(ran.failures[0].contains("but the engine serves"), "{:?}", ran.failures);
 }

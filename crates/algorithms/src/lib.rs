@@ -11,8 +11,8 @@
 //! let grpo = Grpo::default();
 //! let advantages = grpo.advantages(&[1.0, 0.0]);
 //! let members = [
-//!     Sequence { new: &[-1.0, -0.5], old: &[-1.0, -0.5], reference: None, mask: &[true, true], advantage: advantages[0] },
-//!     Sequence { new: &[-0.7], old: &[-0.7], reference: None, mask: &[true], advantage: advantages[1] },
+//!     Sequence { new: &[-1.0, -0.5], old: &[-1.0, -0.5], reference: None, mask: &[true, true], advantage: advantages[0], weights: None },
+//!     Sequence { new: &[-0.7], old: &[-0.7], reference: None, mask: &[true], advantage: advantages[1], weights: None },
 //! ];
 //! let normalizer = grpo.normalizer(members.iter().map(Sequence::sampled));
 //! let mut slopes = vec![0.0; 3];
@@ -28,8 +28,10 @@ pub mod objective;
 mod ratio;
 mod recipe;
 mod schedule;
+pub mod staleness;
 
 pub use advantage::Scale;
 pub use aggregate::{Aggregation, Normalizer};
 pub use objective::{Evaluation, Sequence};
 pub use recipe::{Decay, Grpo, Schedule};
+pub use staleness::{ImportanceSampling, Staleness};

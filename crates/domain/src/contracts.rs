@@ -119,7 +119,7 @@ pub trait Journal: Send {
     /// else has opened the journal since: nothing this writer appends will ever be read.
     fn append(&mut self, entries: &[Entry], durability: Durability) -> Result<(), StoreError>;
 
-    /// Every entry of the steps after `step`.
+    /// Every entry of the steps after `step`, and every [`RunRestored`](crate::Record::RunRestored), which says what of them is void.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] if anything but the very end is not what was written.

@@ -25,11 +25,23 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Learning rate of the step.
     pub lr: f64,
-    /// Largest |sampler - trainer| log-probability over sampled tokens, nats.
+    /// Largest |sampler - trainer| log-probability over tokens that are not stale, nats.
     #[serde(deserialize_with = "or_nan")]
     pub log_prob_gap: f64,
     /// Share of groups whose rewards were all equal, and which therefore taught nothing.
     pub frac_zero_std_groups: f64,
+    /// Mean of how many versions older than the learner the policy was that sampled a token; 0 in a synchronous run.
+    #[serde(default)]
+    pub staleness_mean: f64,
+    /// The largest of them.
+    #[serde(default)]
+    pub staleness_max: u64,
+    /// Tokens of episodes with credit that were too stale to count.
+    #[serde(default)]
+    pub tokens_dropped: u64,
+    /// Stale tokens that counted in part.
+    #[serde(default)]
+    pub tokens_down_weighted: u64,
     /// Tokens that went through the trainer's forward pass.
     pub train_tokens: u64,
     /// The step was not taken because loss or gradient was not finite.

@@ -203,4 +203,36 @@ pub enum Event {
         /// The child that ended last.
         child: String,
     },
+    /// The journal was read.
+    JournalRead {
+        /// The step that the run goes on from.
+        step: u64,
+        /// Episodes that later steps need not roll out again.
+        episodes: u64,
+        /// Bytes of a half-written entry that were cut off.
+        torn_bytes: u64,
+    },
+    /// Episodes of a round were taken from the journal.
+    EpisodesReplayed {
+        /// The step that the round is for.
+        step: u64,
+        /// How many.
+        episodes: u64,
+    },
+    /// The journal cannot be written, or not read; the run goes on, and what is not in it would be rolled out again.
+    JournalFailed {
+        /// Optimizer steps taken.
+        step: u64,
+        /// Why.
+        cause: String,
+    },
+    /// Taking a step again led to other weights than the journal has. What it holds of later steps is not used.
+    ReplayDiverged {
+        /// The step.
+        step: u64,
+        /// The weights on record.
+        recorded: Digest,
+        /// The weights now.
+        found: Digest,
+    },
 }

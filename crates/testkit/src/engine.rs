@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use stateset_domain::{
-    Completion, Digest, Engine, EngineError, Finish, Finished, GenerateRequest, PolicySnapshot, PolicyVersion, Poll,
-    Tokenizer,
+    Completion, Digest, Engine, EngineError, Finish, Finished, GenerateRequest, NamedTensor, PolicySnapshot,
+    PolicyVersion, Poll, Tokenizer,
 };
 
 use crate::CharTokenizer;
@@ -61,5 +61,27 @@ impl Engine for ScriptedEngine {
 
     fn release(&mut self, conversation: u64) {
         self.live.retain(|request| request.conversation != conversation);
+    }
+}
+
+/// Loads other weights than it is given, and says so.
+pub struct DeafEngine(pub ScriptedEngine);
+
+impl Engine for DeafEngine {
+    fn load(&mut self, snapshot: &PolicySnapshot) -> Result<Digest, EngineError> {
+        let tensor = NamedTensor { name: "other".into(), shape: vec![0], data: Arc::new([]) };
+        self.0.load(&PolicySnapshot::new(snapshot.version(), vec![tensor]))
+    }
+
+    fn submit(&mut self, request: GenerateRequest) -> Result<(), EngineError> {
+        self.0.submit(request)
+    }
+
+    fn step(&mut self) -> Result<Poll, EngineError> {
+        self.0.step()
+    }
+
+    fn release(&mut self, conversation: u64) {
+        self.0.release(conversation);
     }
 }

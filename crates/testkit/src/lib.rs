@@ -5,8 +5,10 @@
 //! | Fake                  | Stands for    | What it does                                                       |
 //! |-----------------------|---------------|--------------------------------------------------------------------|
 //! | [`ScriptedEngine`]    | `Engine`      | replies what a closure says                                        |
+//! | [`DeafEngine`]        | `Engine`      | loads other weights than it is given                               |
 //! | [`CountingLearner`]   | `Learner`     | adds up what it is trained on; equal digests mean equal histories  |
 //! | [`MemoryStore`]       | `Store`       | keeps checkpoints in memory that outlives it; can be made to fail  |
+//! | [`MemoryJournal`]     | `Journal`     | keeps entries in memory that outlives it; can be made to fail      |
 //! | [`CharTokenizer`]     | `Tokenizer`   | one token a character                                              |
 //! | [`EchoEnvironment`]   | `Environment` | says a word each turn and wants to hear it back                    |
 //! | [`MeanTurnReward`]    | `Reward`      | the mean of the turn rewards                                       |
@@ -14,13 +16,15 @@
 
 mod engine;
 mod fault;
+mod journal;
 mod learner;
 mod store;
 mod tokenizer;
 mod world;
 
-pub use engine::ScriptedEngine;
+pub use engine::{DeafEngine, ScriptedEngine};
 pub use fault::FaultInjector;
+pub use journal::MemoryJournal;
 pub use learner::CountingLearner;
 pub use store::MemoryStore;
 pub use tokenizer::CharTokenizer;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use stateset_algorithms::Grpo;
 use stateset_algorithms::advantage::is_flat;
-use stateset_domain::{Group, LearnerError, Trajectory};
+use stateset_domain::{Group, LearnerError, PolicyVersion, Trajectory};
 use stateset_models::PackedBatch;
 
 /// One trajectory as the optimizer sees it; the log-probability arrays have one entry per scored token.
@@ -16,27 +16,30 @@ pub struct Example {
     pub scored: Vec<bool>,
     /// The sampler's log-probabilities of the scored tokens, nats.
     pub sampler: Vec<f64>,
+    /// How many versions older than the learner the policy was that sampled each of them.
+    pub ages: Vec<u64>,
     /// Credit of each scored token.
     pub advantage: f64,
 }
 
 impl Example {
-    fn new(trajectory: &Trajectory, advantage: f64) -> Result<Self, LearnerError> {
-        let length = trajectory.tokens.len();
-        if trajectory.mask.len() != length || trajectory.log_probs.len() != length {
+    fn new(trajectory: &Trajectory, advantage: f64, now: PolicyVersion) -> Result<Self, LearnerError> {
+        let Trajectory { episode, tokens, mask, log_probs, versions, .. } = trajectory;
+        if [mask.len(), log_probs.len(), versions.len()] != [tokens.len(); 3] {
             return Err(LearnerError::Batch(format!(
-                "{}: tokens, mask and log-probs differ in length",
-                trajectory.episode
+                "{episode}: tokens, mask, log-probs and versions differ in length"
             )));
         }
         if trajectory.mask.first() == Some(&true) {
             return Err(LearnerError::Batch(format!("{}: nothing precedes its first token", trajectory.episode)));
         }
-        let sampled = trajectory.mask.iter().zip(&trajectory.log_probs).filter(|(mask, _)| **mask);
+        let sampled = |t: &usize| mask[*t];
+        let scored = || (0..tokens.len()).filter(sampled);
         Ok(Self {
             tokens: trajectory.tokens.clone(),
             scored: trajectory.mask.clone(),
-            sampler: sampled.map(|(_, log_prob)| f64::from(*log_prob)).collect(),
+            sampler: scored().map(|t| f64::from(log_probs[t])).collect(),
+            ages: scored().map(|t| now.0.saturating_sub(versions[t].0)).collect(),
             advantage,
         })
     }
@@ -55,8 +58,8 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Advantages within each group, spread over every sampled token of a member.
-    pub(crate) fn new(groups: &[Group], grpo: &Grpo) -> Result<Self, LearnerError> {
+    /// Advantages within each group, spread over every sampled token of a member, for a policy that is at version `now`.
+    pub(crate) fn new(groups: &[Group], grpo: &Grpo, now: PolicyVersion) -> Result<Self, LearnerError> {
         let (mut examples, mut silent) = (Vec::new(), 0);
         for group in groups {
             let rewards = group.rewards();
@@ -69,7 +72,7 @@ impl Batch {
             }
             silent += usize::from(is_flat(&rewards));
             for (member, advantage) in group.members.iter().zip(grpo.advantages(&rewards)) {
-                examples.push(Example::new(member, advantage)?);
+                examples.push(Example::new(member, advantage, now)?);
             }
         }
         Ok(Self { examples, frac_zero_std_groups: silent as f64 / groups.len().max(1) as f64 })

@@ -6,7 +6,7 @@
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use stateset_algorithms::{Evaluation, Grpo, Normalizer, Schedule, Sequence};
+use stateset_algorithms::{Evaluation, Grpo, Normalizer, Schedule, Sequence, Staleness};
 use stateset_domain::{Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport};
 use stateset_models::{Autograd, Pretrained, read_tensors, write_tensors};
 
@@ -26,6 +26,8 @@ pub struct LearnerSettings {
     pub schedule: Schedule,
     /// The optimizer's constants.
     pub optimizer: OptimizerSettings,
+    /// What tokens count that an older policy sampled.
+    pub staleness: Staleness,
     /// Temperature the episodes were sampled at.
     pub temperature: f32,
     /// Tokens of one forward pass. Changes memory, not the gradient.
@@ -60,10 +62,12 @@ fn state(error: impl std::fmt::Display) -> LearnerError {
     LearnerError::State(error.to_string())
 }
 
-/// Log-probabilities that later epochs need, one list per example; the reference's for as many examples as it was asked about.
+/// What later epochs need of the first one, one list per example; the reference's for as many examples as it was asked about.
 #[derive(Default)]
 struct FirstEpoch {
     old: Vec<Vec<f64>>,
+    /// What each token counts; `None` if all count in full.
+    weights: Vec<Option<Vec<f64>>>,
     reference: Vec<Vec<f64>>,
 }
 
@@ -104,11 +108,12 @@ impl GrpoLearner {
     }
 
     fn train(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
-        let batch = Batch::new(groups, &self.settings.grpo)?;
+        // The step is counted before it is taken.
+        let batch = Batch::new(groups, &self.settings.grpo, PolicyVersion(self.step - 1))?;
         let normalizer = self.settings.grpo.normalizer(batch.examples.iter().map(Example::scored_tokens));
         let examples = self.computed(&batch);
         let lr = self.settings.learning_rate * self.settings.schedule.multiplier(self.step, self.settings.total_steps);
-        let mut report = StepReport { lr, frac_zero_std_groups: batch.frac_zero_std_groups, ..StepReport::default() };
+        let mut report = StepReport { lr, frac_zero_std_groups: batch.frac_zero_std_groups, ..ages(&batch) };
         // Only a later epoch can fail after the weights have moved.
         let before = (self.settings.grpo.epochs > 1).then(|| self.model.weights().map(|w| (w, self.optimizer.clone())));
         let before = before.transpose().map_err(compute)?;
@@ -127,6 +132,10 @@ impl GrpoLearner {
             }
             if epoch == 0 {
                 report.log_prob_gap = gap(&examples, &first.old);
+                let weights = || first.weights.iter().flatten().flatten();
+                report.tokens_dropped = weights().filter(|weight| **weight == 0.0).count() as u64;
+                report.tokens_down_weighted =
+                    weights().filter(|weight| **weight > 0.0 && **weight < 1.0).count() as u64;
                 report.loss = found.evaluation.loss;
                 report.grad_norm = norm;
             }
@@ -153,6 +162,9 @@ impl GrpoLearner {
             let found = self.model.log_probs(&packed, self.settings.temperature)?;
             let new = per_example(part, &found.get(0)?)?;
             if first.old.len() < run.end {
+                let weigh =
+                    |(old, it): (&Vec<f64>, &&Example)| self.settings.staleness.weights(old, &it.sampler, &it.ages);
+                first.weights.extend(new.iter().zip(part).map(weigh));
                 first.old.extend(new.iter().cloned());
                 // Where KL is only watched, one micro-batch is enough to see it.
                 if self.settings.grpo.kl_coef > 0.0 || run.start == 0 {
@@ -167,6 +179,7 @@ impl GrpoLearner {
                 reference: first.reference.get(run.start + i).map(Vec::as_slice),
                 mask: &scored[..new[i].len()],
                 advantage: part[i].advantage,
+                weights: first.weights[run.start + i].as_deref(),
             };
             let sequences: Vec<Sequence<'_>> = (0..part.len()).map(sequence).collect();
             sum.compared += sequences.iter().filter(|s| s.reference.is_some()).map(|s| s.new.len()).sum::<usize>();
@@ -190,9 +203,24 @@ fn per_example(examples: &[&Example], log_probs: &Tensor) -> candle_core::Result
     Ok(examples.iter().map(|example| all.by_ref().take(example.scored_tokens()).collect()).collect())
 }
 
+/// A report that says how old the batch's tokens are, and nothing else.
+fn ages(batch: &Batch) -> StepReport {
+    let ages = || batch.examples.iter().flat_map(|example| &example.ages);
+    let count = ages().count().max(1);
+    StepReport {
+        staleness_mean: ages().sum::<u64>() as f64 / count as f64,
+        staleness_max: ages().copied().max().unwrap_or(0),
+        ..StepReport::default()
+    }
+}
+
+/// The largest gap between sampler and trainer, over tokens that the very policy sampled which learns from them.
 fn gap(examples: &[&Example], trainer: &[Vec<f64>]) -> f64 {
-    let pairs = examples.iter().zip(trainer).flat_map(|(example, trainer)| example.sampler.iter().zip(trainer));
-    pairs.map(|(sampler, trainer)| (sampler - trainer).abs()).fold(0.0, f64::max)
+    let tokens = |(example, trainer): (&&Example, &Vec<f64>)| {
+        let gap = |t: usize| if example.ages[t] == 0 { (example.sampler[t] - trainer[t]).abs() } else { 0.0 };
+        (0..trainer.len()).map(gap).fold(0.0, f64::max)
+    };
+    examples.iter().zip(trainer).map(tokens).fold(0.0, f64::max)
 }
 
 impl Learner for GrpoLearner {

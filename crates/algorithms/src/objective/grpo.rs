@@ -3,9 +3,10 @@
 //! With the ratio `r = exp(new - old)` and the answer's advantage `A`, a token loses
 //!
 //! ```text
-//! l = -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) + kl_coef k3(new, reference)
+//! l = -w min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) + kl_coef k3(new, reference)
 //! ```
 //!
+//! where `w` is 1 unless an older policy sampled the token ([`staleness`](crate::staleness)),
 //! and the loss is the sum of `weight l`, the weights being those of the [`Normalizer`]. The clip is one-sided in effect: only a ratio
 //! that already went where its advantage pushes stops being pushed, so the slope `-A r` vanishes for `A > 0, r > 1 + clip_high` and for
 //! `A < 0, r < 1 - clip_low` and, short of the clamp below, nowhere else. Separate bounds are DAPO's clip-higher (arXiv:2503.14476 §3.1).
@@ -51,12 +52,13 @@ impl Grpo {
     }
 
     fn evaluate_one(&self, sequence: &Sequence<'_>, weight: f64, d_new: &mut [f64]) -> Evaluation {
-        let &Sequence { new, old, reference, mask, advantage } = sequence;
+        let &Sequence { new, old, reference, mask, advantage, weights } = sequence;
         assert!(new.len() == old.len() && new.len() == mask.len(), "a sequence's arrays have one entry per token");
         assert!(
             reference.is_none_or(|reference| reference.len() == new.len()),
             "the reference has one entry per token"
         );
+        assert!(weights.is_none_or(|weights| weights.len() == new.len()), "every token has its weight");
         assert!(self.kl_coef == 0.0 || reference.is_some(), "a KL term needs a reference policy");
         let mut sum = Evaluation::default();
         for t in 0..new.len() {
@@ -65,11 +67,12 @@ impl Grpo {
                 continue;
             }
             let kl = reference.map_or(Sloped { value: 0.0, slope: 0.0 }, |reference| k3(new[t], reference[t]));
+            let push = weights.map_or(1.0, |weights| weights[t]);
             let policy = self.surrogate(importance(new[t], old[t]), advantage, &mut sum);
             sum.tokens += 1;
             sum.kl_sum += kl.value;
-            sum.loss += weight * (policy.value + self.kl_coef * kl.value);
-            d_new[t] = weight * (policy.slope + self.kl_coef * kl.slope);
+            sum.loss += weight * (push * policy.value + self.kl_coef * kl.value);
+            d_new[t] = weight * (push * policy.slope + self.kl_coef * kl.slope);
         }
         sum
     }

@@ -20,6 +20,8 @@ pub struct Sequence<'a> {
     pub mask: &'a [bool],
     /// The credit that every sampled token shares.
     pub advantage: f64,
+    /// What each token's push counts, where some were sampled by an older policy; `None` if all count in full.
+    pub weights: Option<&'a [f64]>,
 }
 
 impl Sequence<'_> {

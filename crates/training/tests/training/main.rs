@@ -8,13 +8,15 @@ mod failures;
 mod learning;
 mod persistence;
 mod rollout;
+mod staleness;
 mod step;
 mod supervised;
 mod update;
 
 use std::sync::LazyLock;
 
-use stateset_algorithms::{Grpo, Schedule};
+use stateset_algorithms::staleness::Rule;
+use stateset_algorithms::{Grpo, Schedule, Staleness};
 use stateset_domain::{
     Artifact, EpisodeId, Group, GroupId, Learner, PolicyVersion, Purpose, Role, StepReport, Stream, Trajectory,
 };
@@ -68,6 +70,7 @@ fn settings() -> LearnerSettings {
         total_steps: 10,
         learning_rate: 1e-3,
         schedule: Schedule::default(),
+        staleness: Staleness { rule: Rule::Keep, ..Staleness::default() },
         optimizer: OptimizerSettings::default(),
         temperature: 1.0,
         micro_batch_tokens: 128,

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use crate::{Aggregation, Evaluation, Grpo, Normalizer, Sequence};
+use crate::staleness::{Mode, Rule};
+use crate::{Aggregation, Evaluation, Grpo, ImportanceSampling, Normalizer, Sequence, Staleness};
 
 /// A sequence that owns its numbers.
 #[derive(Debug, Clone)]
@@ -12,17 +13,18 @@ struct Tokens {
     reference: Vec<f64>,
     mask: Vec<bool>,
     advantage: f64,
+    weights: Option<Vec<f64>>,
 }
 
 impl Tokens {
     fn sampled(new: &[f64], old: &[f64], reference: &[f64], advantage: f64) -> Self {
         let [new, old, reference] = [new, old, reference].map(<[f64]>::to_vec);
-        Self { mask: vec![true; new.len()], new, old, reference, advantage }
+        Self { mask: vec![true; new.len()], new, old, reference, advantage, weights: None }
     }
 
     fn view(&self) -> Sequence<'_> {
-        let Self { new, old, reference, mask, advantage } = self;
-        Sequence { new, old, reference: Some(reference), mask, advantage: *advantage }
+        let Self { new, old, reference, mask, advantage, weights } = self;
+        Sequence { new, old, reference: Some(reference), mask, advantage: *advantage, weights: weights.as_deref() }
     }
 }
 
@@ -119,6 +121,28 @@ mod golden {
         assert!((evaluation.mean_kl() - 0.008150).abs() < 1e-6);
     }
 
+    /// The loss if an older policy sampled every token, weights cut off at 1.2.
+    fn stale_loss(mode: Mode) -> f64 {
+        let importance = ImportanceSampling { mode, clip_max: 1.2, clip_min: 0.0 };
+        let staleness = Staleness { rule: Rule::Truncate, importance };
+        let sampler: [&[f64]; 2] = [&[-1.3, -0.4, -1.4], &[-0.9, -1.5]];
+        let weigh = |(tokens, sampler): (Tokens, &[f64])| {
+            let weights = staleness.weights(&tokens.old, sampler, &vec![1; sampler.len()]);
+            Tokens { weights, ..tokens }
+        };
+        whole(&Grpo::default(), &batch().into_iter().zip(sampler).map(weigh).collect::<Vec<_>>()).0.loss
+    }
+
+    #[test]
+    fn stale_tokens_are_weighed_by_their_truncated_ratio() {
+        // (-1.8 x 1.105171 - 1.357256 - 0.909796 x 0.904837 + 0.610701 + 0.409365 x 1.2) / 5
+        assert!((stale_loss(Mode::TokenTruncate) - -0.613568).abs() < 1e-6);
+        // the last token's ratio of 1.648721 is out of range: 0.409365 x 0
+        assert!((stale_loss(Mode::TokenMask) - -0.711816).abs() < 1e-6);
+        // the episodes' ratios are 1 and 1.648721: -4.067052 / 5
+        assert!((stale_loss(Mode::SequenceMask) - -0.813410).abs() < 1e-6);
+    }
+
     #[test]
     fn one_of_five_tokens_is_clipped_and_its_slope_is_zero() {
         let (evaluation, slopes) = whole(&Grpo::default(), &batch());
@@ -133,7 +157,8 @@ mod golden {
 
 #[test]
 fn without_a_reference_there_is_no_kl() {
-    let sequence = Sequence { new: &[-1.0], old: &[-1.0], reference: None, mask: &[true], advantage: 1.0 };
+    let sequence =
+        Sequence { new: &[-1.0], old: &[-1.0], reference: None, mask: &[true], advantage: 1.0, weights: None };
     let grpo = Grpo::default();
     let evaluation = grpo.evaluate(&[sequence], &grpo.normalizer([1]), &mut [0.0]);
     assert_eq!((evaluation.loss, evaluation.mean_kl()), (-1.0, 0.0));
@@ -142,7 +167,8 @@ fn without_a_reference_there_is_no_kl() {
 #[test]
 #[should_panic(expected = "a KL term needs a reference policy")]
 fn a_kl_term_without_a_reference_is_refused() {
-    let sequence = Sequence { new: &[-1.0], old: &[-1.0], reference: None, mask: &[true], advantage: 1.0 };
+    let sequence =
+        Sequence { new: &[-1.0], old: &[-1.0], reference: None, mask: &[true], advantage: 1.0, weights: None };
     let grpo = Grpo { kl_coef: 0.1, ..Grpo::default() };
     grpo.evaluate(&[sequence], &grpo.normalizer([1]), &mut [0.0]);
 }
@@ -176,13 +202,14 @@ fn a_token_that_either_policy_rules_out_keeps_the_batch_finite() {
 fn tokens() -> impl Strategy<Value = Tokens> {
     // Mostly nearby policies, sometimes log-ratios well beyond the clamp; sometimes no advantage, as in a flat group.
     let difference = || prop_oneof![6 => -0.6..0.6f64, 1 => -45.0..45.0f64];
-    let token = (-8.0..0.0f64, difference(), difference(), prop::bool::weighted(0.7));
+    let token = (-8.0..0.0f64, difference(), difference(), prop::bool::weighted(0.7), 0.0..3.0f64);
     let advantage = prop_oneof![1 => Just(0.0), 5 => -2.0..2.0f64];
-    (prop::collection::vec(token, 0..7), advantage).prop_map(|(tokens, advantage)| Tokens {
+    (prop::collection::vec(token, 0..7), advantage, any::<bool>()).prop_map(|(tokens, advantage, stale)| Tokens {
         new: tokens.iter().map(|token| token.0).collect(),
         old: tokens.iter().map(|token| token.0 + token.1).collect(),
         reference: tokens.iter().map(|token| token.0 + token.2).collect(),
         mask: tokens.iter().map(|token| token.3).collect(),
+        weights: stale.then(|| tokens.iter().map(|token| token.4).collect()),
         advantage,
     })
 }
@@ -281,6 +308,7 @@ proptest! {
                 sequence.new[t] = f64::NAN;
                 sequence.old[t] = f64::INFINITY;
                 sequence.reference[t] = f64::NAN;
+                sequence.weights.iter_mut().for_each(|weights| weights[t] = f64::NAN);
             }
         }
         let (evaluation, poisoned_slopes) = whole(&grpo, &poisoned);
