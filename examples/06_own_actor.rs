@@ -51,7 +51,7 @@ impl Actor for Auditor {
         message: JudgeMsg,
         audit: &mut Audit,
     ) -> Result<(), ActorProcessingErr> {
-        let JudgeMsg::Score { trajectory, .. } = &message;
+        let JudgeMsg::Score { trajectory, .. } = &message else { return Ok(()) };
         let replies = trajectory.messages.iter().filter(|message| message.role == Role::Assistant);
         let long = replies.filter(|reply| reply.content.split_whitespace().count() > audit.words).count();
         audit.tally.long_replies.fetch_add(long as u64, Ordering::Relaxed);

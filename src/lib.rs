@@ -18,6 +18,7 @@
 pub mod chat;
 pub mod cli;
 pub mod config;
+mod judge;
 pub mod model;
 mod pretrain;
 pub mod report;
@@ -31,6 +32,7 @@ mod topology;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub use judge::KeyMissing;
 pub use pretrain::pretrain;
 pub use resume::Recorded;
 pub use run_folder::{RunFiles, RunFolder, RunFolderError, write_whole};
@@ -50,6 +52,6 @@ pub mod prelude {
     pub use stateset_environments::{
         Action, DomainSpec, Environment, EnvironmentError, Ladder, ScriptedEnvironment, Session, Start, Step,
     };
-    pub use stateset_rewards::{Composite, EpisodeReward, FnReward, Reward, RewardError, Score};
+    pub use stateset_rewards::{Composite, Criterion, EpisodeReward, FnReward, Reward, RewardError, Score};
     pub use stateset_telemetry::{Event, EventSink, ExitCause, Memory};
 }

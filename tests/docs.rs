@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
-use stateset_agents::config::{ActorNode, Backoff, Config, Pool, Pretraining, Restarts, Shutdown, SupervisorNode};
+use stateset_agents::config::{
+    ActorNode, Backoff, Config, Judge, Pool, Pretraining, Restarts, Shutdown, SupervisorNode,
+};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -76,6 +78,7 @@ fn topology() -> Value {
 #[test]
 fn every_key_is_described_with_its_default() {
     assert_described("Every key of a run", &Config::default());
+    assert_described("Every key of a judge", &Judge::default());
     assert_described("Every key of a topology", &topology());
     assert_described("Every key of a pre-training", &Pretraining::default());
 }

@@ -84,8 +84,9 @@ async fn run(begin: Begin, setup: &ConversationSetup) {
         Err(failure) => ticket.fail(failure),
         Ok(trajectory) => {
             let message = JudgeMsg::Score { ticket, trajectory: Box::new(trajectory) };
-            if let Err(undelivered) = setup.judge.post(message, setup.deadlines.judge).await {
-                let JudgeMsg::Score { ticket, .. } = undelivered.0;
+            if let Err(undelivered) = setup.judge.post(message, setup.deadlines.judge).await
+                && let JudgeMsg::Score { ticket, .. } = undelivered.0
+            {
                 ticket.fail(FailureKind::Judge(CallError::Down.to_string()));
             }
         }

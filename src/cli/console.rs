@@ -1,5 +1,6 @@
 //! What goes wrong, told on the console as it happens. The whole story is in `events.jsonl`.
 
+use stateset_domain::BreakerState;
 use stateset_telemetry::{Event, EventSink, ExitCause};
 
 /// Logs failures and what is done about them.
@@ -36,6 +37,9 @@ impl EventSink for Console {
             Event::ReplayDiverged { step, .. } => {
                 tracing::warn!("step {step} led to other weights than before; later steps are rolled out anew");
             }
+            Event::BreakerChanged { dependency, to, open_seconds, reason, .. } => {
+                breaker(&dependency, to, open_seconds, &reason);
+            }
             Event::RunStarted { .. }
             | Event::RunFinished { .. }
             | Event::ChildStarted { .. }
@@ -47,6 +51,17 @@ impl EventSink for Console {
             | Event::EpisodesReplayed { .. }
             | Event::Restored { .. } => {}
         }
+    }
+}
+
+fn breaker(dependency: &str, to: BreakerState, open_seconds: f64, reason: &str) {
+    match to {
+        BreakerState::Open => {
+            tracing::warn!("{dependency} is left alone for {open_seconds:.1} s, and waited for: {reason}");
+        }
+        BreakerState::HalfOpen => tracing::debug!("{dependency} is tried again"),
+        BreakerState::Closed => tracing::warn!("{dependency} is back: {reason}"),
+        BreakerState::ForcedOpen | BreakerState::ForcedClosed => tracing::warn!("{dependency} is {to}: {reason}"),
     }
 }
 

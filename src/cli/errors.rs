@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use thiserror::Error;
 
+use crate::KeyMissing;
 use crate::config::{Difference, Problems};
 use crate::run_folder::RunFolderError;
 
@@ -47,7 +48,7 @@ fn code(error: &anyhow::Error) -> u8 {
     let refused = match error.downcast_ref::<RunFolderError>() {
         Some(RunFolderError::InUse(_) | RunFolderError::NotARun(_)) => true,
         Some(RunFolderError::Io { .. }) => false,
-        None => error.is::<Problems>() || error.is::<AnotherRun>(),
+        None => error.is::<Problems>() || error.is::<AnotherRun>() || error.is::<KeyMissing>(),
     };
     if refused { REFUSED } else { FAILED }
 }

@@ -72,7 +72,11 @@ fn describe(config: &Config, out: &mut impl Write) -> io::Result<()> {
             ),
         ),
     ];
-    lines.iter().try_for_each(|(label, line)| writeln!(out, "  {label:<12} {line}"))
+    let judge = config.rewards.judge.as_ref().map(|judge| {
+        let (model, endpoint, criteria) = (&judge.model, &judge.endpoint, judge.criteria.len());
+        ("judge", format!("{model} at {endpoint}, {criteria} criteria, worth {}", judge.weight))
+    });
+    lines.iter().chain(&judge).try_for_each(|(label, line)| writeln!(out, "  {label:<12} {line}"))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(super) fn text(duration: Duration) -> String {
     format!("{}{unit}", millis / size)
 }
 
-fn parse(text: &str) -> Option<Duration> {
+pub(super) fn parse(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| c != '.' && !c.is_ascii_digit())?;
     let (_, size) = UNITS.into_iter().find(|(unit, _)| *unit == text[digits..].trim_start())?;
     let amount: f64 = text[..digits].parse().ok()?;

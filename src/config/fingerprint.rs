@@ -7,7 +7,7 @@ use super::Config;
 use super::node::Node;
 
 /// Keys, or whole sections, that change how a run is carried out and reported but not what it computes.
-const INCIDENTAL: [&str; 9] = [
+const INCIDENTAL: [&str; 17] = [
     "run.name",
     "run.output_dir",
     "supervision",
@@ -17,6 +17,14 @@ const INCIDENTAL: [&str; 9] = [
     "training.keep_checkpoints",
     "training.eval_every",
     "environment.domain",
+    "rewards.judge.endpoint",
+    "rewards.judge.api_key_env",
+    "rewards.judge.timeout",
+    "rewards.judge.concurrency",
+    "rewards.judge.attempts",
+    "rewards.judge.retry_budget",
+    "rewards.judge.breaker",
+    "rewards.judge.cache",
 ];
 
 /// Every setting that determines the result, by key.

@@ -9,6 +9,7 @@
 
 mod duration;
 mod fingerprint;
+mod judge;
 mod load;
 mod model;
 mod node;
@@ -26,6 +27,7 @@ mod validate;
 mod tests;
 
 pub use fingerprint::{Difference, Fingerprint};
+pub use judge::{Breaker, Judge};
 pub use load::{load, load_pretraining};
 pub use model::{Agent, Algorithm, Config, Environment, Evaluation, Logging, Rewards, Run, Training, Verbosity};
 pub use pretrain::{Architecture, Pretraining, Share};

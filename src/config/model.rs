@@ -7,7 +7,7 @@ use stateset_algorithms::staleness::Rule;
 use stateset_algorithms::{Grpo, ImportanceSampling, Schedule};
 use stateset_domain::Sampling;
 
-use super::{Rollouts, Supervision, Topology};
+use super::{Judge, Rollouts, Supervision, Topology};
 
 /// A run. Every key has a default except `environment.domain`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct Config {
     pub agent: Agent,
     /// The world it is trained in.
     pub environment: Environment,
-    /// How an episode's checks become its reward.
+    /// How an episode becomes its reward.
     pub rewards: Rewards,
     /// How rewards become a better policy.
     pub training: Training,
@@ -106,7 +106,8 @@ impl Default for Environment {
     }
 }
 
-/// How an episode's checks become its reward: a weighted sum. The defaults keep it within `[0, 1]`.
+/// How an episode becomes its reward: a weighted sum of its checks and, if there is a judge, of what that says. The defaults keep what the
+/// checks earn within `[0, 1]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rewards {
@@ -114,11 +115,13 @@ pub struct Rewards {
     pub success_weight: f32,
     /// What is earned by the share of turns that passed. At least 0; default 0.5, so that half a success is worth something early on.
     pub turn_weight: f32,
+    /// A model that judges episodes, besides the checks. Default: none.
+    pub judge: Option<Judge>,
 }
 
 impl Default for Rewards {
     fn default() -> Self {
-        Self { success_weight: 0.5, turn_weight: 0.5 }
+        Self { success_weight: 0.5, turn_weight: 0.5, judge: None }
     }
 }
 

@@ -80,7 +80,7 @@ pub struct Deadlines {
     /// An environment's answer to a reply. Default `30s`.
     #[serde(with = "duration")]
     pub environment: Duration,
-    /// An episode's score. Default `30s`.
+    /// A judge that takes a finished episode; a model that judges has a `timeout` of its own. Default `30s`.
     #[serde(with = "duration")]
     pub judge: Duration,
     /// New weights in the inference engine. Default `1m`.

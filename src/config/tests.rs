@@ -171,6 +171,50 @@ fn a_run_is_resumed_only_as_itself() {
     assert_eq!(differences, ["run.seed was 0 and is now 4", "training.grpo.scale was std and is now none"]);
 }
 
+const JUDGED: &str = "\
+environment: {domain: desk.yaml}
+rewards:
+  judge:
+    endpoint: http://127.0.0.1:8000/v1
+    model: small
+    criteria:
+      - {name: polite, weight: 2, description: Is it polite?}
+    breaker: {window: 30s, open: 1s}
+";
+
+#[test]
+fn a_judge_is_read_checked_and_written_down_like_everything_else() {
+    let config = loaded(JUDGED, &["rewards.judge.breaker.window=40"]).unwrap();
+    assert_eq!(config.rewards.judge.unwrap().breaker.window, stateset_resilience::Window::Calls(40));
+    let config = loaded(JUDGED, &[]).unwrap();
+    let again: Config = serde_saphyr::from_str(&config.to_yaml()).unwrap();
+    assert_eq!(again, config);
+    let printed =
+        rejected(JUDGED, &["rewards.judge.model=", "rewards.judge.atempts=4", "rewards.judge.breaker.open_max=9m"]);
+    for wanted in [
+        "`rewards.judge.model`",
+        "unknown key `atempts` in `rewards.judge`",
+        "did you mean `attempts`?",
+        "`rewards.judge.breaker.open_max` is 9m",
+        "at least open = 1s, below supervision.deadlines.stall = 5m",
+    ] {
+        assert!(printed.contains(wanted), "{wanted}: {printed}");
+    }
+}
+
+#[test]
+fn a_run_goes_on_with_its_judge_somewhere_else_but_not_with_another_judge() {
+    let recorded = loaded(JUDGED, &[]).unwrap().fingerprint();
+    let differences = |sets: &[&str]| -> Vec<String> {
+        let now = loaded(JUDGED, sets).unwrap().fingerprint();
+        Fingerprint::differences(&recorded, &now).into_iter().map(|difference| difference.key).collect()
+    };
+    let moved = ["rewards.judge.endpoint=http://10.0.0.1/v1", "rewards.judge.breaker.open=3s", "rewards.judge.cache=0"];
+    assert_eq!(differences(&moved), [""; 0]);
+    assert_eq!(differences(&["rewards.judge.model=large"]), ["rewards.judge.model"]);
+    assert_eq!(differences(&["rewards.judge.max_score=5"]), ["rewards.judge.max_score"]);
+}
+
 #[test]
 fn a_pre_training_is_checked_in_the_same_way() {
     let read = |text: &str| load_pretraining(&folder(text).path().join("run.yaml"), &[], rungs);

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::suggest::{nearest, quoted};
-use super::{Config, Pretraining, Problem, Supervision, Training, duration};
+use super::{Config, Pretraining, Problem, Supervision, Training, duration, judge};
 use crate::topology::{Blueprint, Kinds};
 
 /// Policies that need no file.
@@ -130,11 +130,14 @@ fn rewards(config: &Config, found: &mut Findings) {
         found.check(weight >= 0.0 && weight.is_finite(), key, weight, "0 or more");
     }
     found.check(
-        rewards.success_weight != 0.0 || rewards.turn_weight != 0.0,
+        rewards.success_weight != 0.0 || rewards.turn_weight != 0.0 || rewards.judge.is_some(),
         "rewards.success_weight",
         "0, and so is `rewards.turn_weight`",
-        "at least one of them above 0",
+        "at least one of them above 0, or a `rewards.judge`",
     );
+    if let Some(settings) = &rewards.judge {
+        judge::validate(settings, config.supervision.deadlines.stall, found);
+    }
 }
 
 fn training(training: &Training, found: &mut Findings) {
@@ -202,7 +205,7 @@ fn supervision(supervision: &Supervision, found: &mut Findings) {
     }
 }
 
-fn above_zero(number: f64) -> bool {
+pub(super) fn above_zero(number: f64) -> bool {
     number > 0.0 && number.is_finite()
 }
 
@@ -210,21 +213,31 @@ fn at_least_zero(number: f64) -> bool {
     number >= 0.0 && number.is_finite()
 }
 
-fn in_unit(number: f64) -> bool {
+pub(super) fn in_unit(number: f64) -> bool {
     number > 0.0 && number <= 1.0
 }
 
+/// What was found so far.
 #[derive(Default)]
-struct Findings(Vec<Problem>);
+pub(super) struct Findings(Vec<Problem>);
 
 impl Findings {
-    fn check(&mut self, holds: bool, key: &str, found: impl Display, allowed: impl Into<String>) {
+    pub(super) fn add(&mut self, problem: Problem) {
+        self.0.push(problem);
+    }
+
+    #[cfg(test)]
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.0
+    }
+
+    pub(super) fn check(&mut self, holds: bool, key: &str, found: impl Display, allowed: impl Into<String>) {
         if !holds {
             self.0.push(Problem::new(key, format!("`{key}` is {found}")).allowed(allowed));
         }
     }
 
-    fn positive(&mut self, key: &str, time: Duration) {
+    pub(super) fn positive(&mut self, key: &str, time: Duration) {
         self.check(!time.is_zero(), key, duration::text(time), "above 0");
     }
 

@@ -1,5 +1,6 @@
 //! What failed on the way, why, and what was done about it.
 
+use stateset_domain::BreakerState;
 use stateset_telemetry::{Event, ExitCause, StopMeans, TimedEvent};
 
 use super::html::{count, escape, number, time};
@@ -138,6 +139,21 @@ fn row(event: &Event) -> Option<Row> {
             format!("step {step} led to other weights than before; later steps are rolled out anew"),
             format!("{recorded} on record, {found} now"),
         ),
+        Event::BreakerChanged { dependency, to: BreakerState::Open, open_seconds, reason, .. } => {
+            row(Kind::Failure, dependency, format!("is left alone for {}", time(*open_seconds)), reason.clone())
+        }
+        Event::BreakerChanged { dependency, to: BreakerState::HalfOpen, .. } => {
+            row(Kind::Notice, dependency, "is tried again".into(), String::new())
+        }
+        Event::BreakerChanged { dependency, to: BreakerState::Closed, reason, .. } => {
+            row(Kind::Repair, dependency, "is called again".into(), reason.clone())
+        }
+        Event::BreakerChanged {
+            dependency,
+            to: to @ (BreakerState::ForcedOpen | BreakerState::ForcedClosed),
+            reason,
+            ..
+        } => row(Kind::Notice, dependency, format!("its breaker is {to}"), reason.clone()),
         Event::HealthIssue { rule, step, value, limit, decision } => row(
             Kind::Notice,
             rule,

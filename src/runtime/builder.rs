@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use super::{Clock, Listener, Restarts, Runtime, Unwired, instruments};
 use crate::config::{Config, Problems};
+use crate::judge::Prospect;
 use crate::model;
 use crate::resume::Recorded;
 use crate::run_folder::RunFolder;
@@ -105,7 +106,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Scores with `reward` instead of the configured weights. A closure does: wrap it in [`FnReward`](stateset_rewards::FnReward).
+    /// Scores with `reward` instead of the configured weights; a configured judge comes on top. A closure does: wrap it in
+    /// [`FnReward`](stateset_rewards::FnReward).
     #[must_use]
     pub fn reward(mut self, reward: impl Reward + 'static) -> Self {
         self.reward = Some(Arc::new(reward));
@@ -164,6 +166,7 @@ impl RuntimeBuilder {
             (None, Some(domain)) => domain.ladder(&config)?,
             (None, None) => unreachable!("without an environment, the domain was read"),
         };
+        let judge = Prospect::of(&config)?;
         let environment = Standing::over(environment, config.agent.system.clone());
         let reward = reward.unwrap_or_else(|| Arc::new(episode_reward(&config)));
         let folder = open_folder(&config, resume, domain.as_ref().map(|domain| domain.text.as_str()))?;
@@ -173,6 +176,7 @@ impl RuntimeBuilder {
         let restarts = Arc::new(Restarts::default());
         let probe = probe.unwrap_or_else(|| Arc::new(Unprobed));
         let instruments = instruments(&files, clock, &restarts, events, probe)?;
+        let judge = judge.map(|judge| judge.engage(&config, &instruments));
         let (root, keep) = (files.checkpoints(), config.training.keep_checkpoints);
         let store = move || -> Result<Box<dyn stateset_domain::Store>, StoreError> {
             Ok(Box::new(CheckpointFolder::open(&root, keep)?))
@@ -185,6 +189,7 @@ impl RuntimeBuilder {
             plan: plan(&config),
             environment,
             reward,
+            judge,
             format: ChatFormat::new(backends.tokenizer)?,
             engine: backends.engine,
             learner: backends.learner,
@@ -281,7 +286,7 @@ fn learner_settings(config: &Config) -> LearnerSettings {
 }
 
 fn episode_reward(config: &Config) -> EpisodeReward {
-    let crate::config::Rewards { success_weight, turn_weight } = config.rewards;
+    let crate::config::Rewards { success_weight, turn_weight, .. } = config.rewards;
     EpisodeReward { success_weight, turn_weight }
 }
 

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use stateset_actors::protocol::{FinishReason, Instruments, RunFinished, Vitals};
+use stateset_domain::Dependency;
 use stateset_telemetry::{Event, EventSink, JsonLines, Tee};
 use tokio::sync::{mpsc, oneshot};
 
@@ -54,6 +55,7 @@ struct Unwired {
     plan: stateset_actors::policy::Plan,
     environment: Arc<dyn stateset_environments::Environment>,
     reward: Arc<dyn stateset_rewards::Reward>,
+    judge: Option<Arc<stateset_actors::ModelJudge>>,
     format: stateset_chat::ChatFormat,
     engine: stateset_actors::EngineFactory,
     learner: stateset_actors::LearnerFactory,
@@ -141,6 +143,12 @@ impl Runtime {
         move || restarts.0.load(Ordering::Relaxed)
     }
 
+    /// What the run depends on that is not ours, for a view of how it is doing. None of them waits for an actor to answer.
+    #[must_use]
+    pub fn dependencies(&self) -> Vec<Arc<dyn Dependency>> {
+        self.parts.judge.iter().map(|judge| Arc::clone(judge) as Arc<dyn Dependency>).collect()
+    }
+
     /// Ends the run early.
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {
@@ -155,11 +163,23 @@ impl Runtime {
     pub async fn run(mut self) -> Result<RunResult> {
         let (sender, finished) = oneshot::channel();
         let recorder = Arc::new(Recorder::open(self.folder.files(), self.listener.take(), sender)?);
-        let Unwired { plan, environment, reward, format, engine, learner, store, journal, limits } = self.parts;
+        let Unwired { plan, environment, reward, judge, format, engine, learner, store, journal, limits } = self.parts;
         let (observer, instruments) = (recorder.clone(), self.instruments.clone());
         let seed = plan.seed;
-        let parts =
-            Parts { plan, environment, reward, format, engine, learner, store, journal, observer, instruments, limits };
+        let parts = Parts {
+            plan,
+            environment,
+            reward,
+            judge,
+            format,
+            engine,
+            learner,
+            store,
+            journal,
+            observer,
+            instruments,
+            limits,
+        };
         let mut topology = Topology::start(parts, &self.blueprint, &self.kinds).await?;
         let outcome = drive(&mut topology, finished, &mut self.interrupts.1).await;
         topology.shutdown().await;

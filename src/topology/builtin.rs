@@ -87,7 +87,8 @@ fn checkpointer(seat: &Seat<'_, CheckpointerMsg>) -> Result<ChildSpec, SeatError
 }
 
 fn judge(seat: &Seat<'_, JudgeMsg>) -> Result<ChildSpec, SeatError> {
-    let arguments = JudgeArguments { reward: seat.common().parts.reward.clone(), instruments: seat.instruments() };
+    let (reward, model) = (seat.common().parts.reward.clone(), seat.common().parts.judge.clone());
+    let arguments = JudgeArguments { reward, model, instruments: seat.instruments() };
     Ok(seat.actor(move |_| (JudgeActor, arguments.clone())))
 }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 use anyhow::Context;
 use stateset_actors::policy::{HealthLimits, Plan, Retries};
 use stateset_actors::protocol::{Deadlines, Instruments, LearnerMsg, Observer, PolicySlot, Port};
-use stateset_actors::{EngineFactory, JournalFactory, LearnerFactory, StoreFactory};
+use stateset_actors::{EngineFactory, JournalFactory, LearnerFactory, ModelJudge, StoreFactory};
 use stateset_chat::ChatFormat;
 use stateset_domain::Stream;
 use stateset_environments::Environment;
@@ -43,6 +43,7 @@ pub(crate) struct Parts {
     pub(crate) plan: Plan,
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) reward: Arc<dyn Reward>,
+    pub(crate) judge: Option<Arc<ModelJudge>>,
     pub(crate) format: ChatFormat,
     pub(crate) engine: EngineFactory,
     pub(crate) learner: LearnerFactory,

@@ -7,6 +7,7 @@ mod configurations;
 mod crashes;
 mod disk;
 mod interruptions;
+mod judge;
 mod lab;
 mod panics;
 mod refusals;

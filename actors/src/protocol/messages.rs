@@ -141,6 +141,11 @@ pub enum JudgeMsg {
         /// The episode.
         trajectory: Box<Trajectory>,
     },
+    /// The model that judges will not be had. A task says so; the actor fails, and whoever supervises it decides.
+    Refused {
+        /// What its server said.
+        cause: String,
+    },
 }
 
 /// To the checkpointer.

@@ -8,6 +8,7 @@ pub struct Vitals {
     steps: AtomicU64,
     episodes: AtomicU64,
     tokens: AtomicU64,
+    calls: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -19,6 +20,8 @@ pub struct Reading {
     pub episodes: u64,
     /// Tokens sampled.
     pub tokens: u64,
+    /// Calls to dependencies that are not ours. One that is down is still asked now and then: waiting for it is no standstill.
+    pub calls: u64,
 }
 
 impl Vitals {
@@ -29,6 +32,7 @@ impl Vitals {
             steps: self.steps.load(Relaxed),
             episodes: self.episodes.load(Relaxed),
             tokens: self.tokens.load(Relaxed),
+            calls: self.calls.load(Relaxed),
         }
     }
 
@@ -38,6 +42,10 @@ impl Vitals {
 
     pub(crate) fn episode_accepted(&self) {
         self.episodes.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn dependency_called(&self) {
+        self.calls.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn tokens_sampled(&self, count: usize) {

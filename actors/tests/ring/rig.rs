@@ -125,7 +125,7 @@ impl Rig {
         let build: stateset_actors::EngineFactory = Arc::new(move || Ok(engine()));
         let server = InferenceArguments { build, slot: served, lease, instruments: to };
         serving.open(move |_| server.clone()).await;
-        let scorer = JudgeArguments { reward: self.reward, instruments: seen.clone() };
+        let scorer = JudgeArguments { reward: self.reward, model: None, instruments: seen.clone() };
         judging.open(move |_| scorer.clone()).await;
 
         let format = ChatFormat::new(Arc::new(CharTokenizer)).unwrap();

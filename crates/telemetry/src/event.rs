@@ -1,7 +1,7 @@
 //! Everything worth a line in `events.jsonl`.
 
 use serde::{Deserialize, Serialize};
-use stateset_domain::{Digest, EpisodeId, FailureKind, PolicyVersion};
+use stateset_domain::{BreakerState, Digest, EpisodeId, FailureKind, PolicyVersion};
 
 /// Why a supervised child ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,5 +234,22 @@ pub enum Event {
         recorded: Digest,
         /// The weights now.
         found: Digest,
+    },
+    /// A dependency that is not ours is called no more, tried again, or called again.
+    BreakerChanged {
+        /// Which dependency.
+        dependency: String,
+        /// The state before.
+        from: BreakerState,
+        /// The state after.
+        to: BreakerState,
+        /// Share of calls that failed, among those that decided it; 0 if time did.
+        failure_rate: f64,
+        /// Share of calls that were slow, likewise.
+        slow_rate: f64,
+        /// How long it is not called at all; 0 unless the breaker opened.
+        open_seconds: f64,
+        /// Why.
+        reason: String,
     },
 }

@@ -14,6 +14,7 @@
 //! | [`MeanTurnReward`]    | `Reward`      | the mean of the turn rewards                                       |
 //! | [`FaultInjector`]     | `Probe`       | panics at a chosen visit of a chosen actor, once                   |
 
+mod chat_server;
 mod engine;
 mod fault;
 mod journal;
@@ -22,6 +23,7 @@ mod store;
 mod tokenizer;
 mod world;
 
+pub use chat_server::{Asked, Canned, ChatServer, Conduct};
 pub use engine::{DeafEngine, ScriptedEngine};
 pub use fault::FaultInjector;
 pub use journal::MemoryJournal;

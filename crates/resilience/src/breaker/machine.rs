@@ -130,14 +130,6 @@ impl Machine {
         (self.state(), tally, left)
     }
 
-    pub(super) fn trusts(&mut self, now: Duration) -> bool {
-        match self.phase {
-            Phase::Closed => self.outcomes.tally(now).calls >= self.settings.min_calls,
-            Phase::ForcedClosed => true,
-            Phase::Open { .. } | Phase::HalfOpen { .. } | Phase::ForcedOpen => false,
-        }
-    }
-
     /// Which of the two rates is too high, if one is.
     fn verdict(&self, tally: Tally, [failures, slowness]: [Reason; 2]) -> Option<Reason> {
         if tally.failure_rate() >= self.settings.failure_rate {

@@ -173,12 +173,6 @@ impl CircuitBreaker {
     pub fn look(&self, now: Duration) -> (BreakerState, Tally, Duration) {
         lock(&self.machine).look(now)
     }
-
-    /// Whether it has seen enough calls to have an opinion, and holds the dependency to be well.
-    #[must_use]
-    pub fn trusts(&self, now: Duration) -> bool {
-        lock(&self.machine).trusts(now)
-    }
 }
 
 impl Call {

@@ -155,14 +155,3 @@ fn a_forced_breaker_stays_as_it_was_told_until_it_is_released() {
     assert_eq!((breaker.release(), breaker.look(ms(0)).1.calls), (None, 0));
     trip(&breaker, ms(0));
 }
-
-#[test]
-fn it_has_no_opinion_before_it_has_seen_enough() {
-    let breaker = breaker(settings());
-    (0..3).for_each(|_| assert_eq!(call(&breaker, ms(0)).succeeded(ms(0)), None));
-    assert!(!breaker.trusts(ms(0)));
-    assert_eq!(call(&breaker, ms(0)).succeeded(ms(0)), None);
-    assert!(breaker.trusts(ms(0)));
-    trip(&breaker, ms(0));
-    assert!(!breaker.trusts(ms(0)));
-}
