@@ -55,7 +55,11 @@ async fn main() -> anyhow::Result<()> {
     while steps.recv().await != Some(2) {}
     println!("the judge's server stops");
     server.stop().await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let noticed = |event: &Event| matches!(event, Event::BreakerChanged { .. });
+    while !events.events().iter().any(noticed) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
     println!("the judge's server is back");
     server.restart().await;
 
