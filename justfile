@@ -37,3 +37,7 @@ train CONFIG='config/quickstart.yaml':
 # Everything that is checked on every change.
 ci:
     .ci/run
+
+# Training that is made to fail, with health rules and without, and ten runs that are not: minutes.
+health:
+    cargo test -p stateset-agents --test system health -- --include-ignored --nocapture --test-threads 1

@@ -4,6 +4,7 @@
 //! |---------------------|------------------------------------------------------------|
 //! | `config.yaml`       | the configuration as run, defaults and overrides included   |
 //! | `domain.yaml`       | the domain as it was                                        |
+//! | `auto.json`         | which profile was chosen and why, if one was chosen         |
 //! | `metrics.jsonl`     | a line for every optimizer step                             |
 //! | `evaluations.jsonl` | a line for every evaluation, sample conversations included  |
 //! | `events.jsonl`      | what happened to the runtime, and why                       |
@@ -127,6 +128,12 @@ impl RunFiles {
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.path.join("config.yaml")
+    }
+
+    /// `auto.json`.
+    #[must_use]
+    pub fn auto(&self) -> PathBuf {
+        self.path.join("auto.json")
     }
 
     /// `domain.yaml`.

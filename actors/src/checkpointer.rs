@@ -89,6 +89,14 @@ impl Actor for CheckpointerActor {
                 let replay = state.files.ask(move |files| files.replay(step)).await?;
                 answer(reply, replay);
             }
+            CheckpointerMsg::LatestHealthy { at_most, reply } => {
+                let healthy = state.files.ask(move |files| files.store.latest_healthy(at_most)).await?;
+                answer(reply, healthy);
+            }
+            CheckpointerMsg::ForgetAfter { step, reply } => {
+                let forgotten = state.files.ask(move |files| files.store.forget_after(step)).await?;
+                answer(reply, forgotten);
+            }
         }
         Ok(())
     }

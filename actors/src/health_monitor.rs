@@ -1,4 +1,6 @@
-//! The health monitor actor: looks at every step, and notices when there are none.
+//! The health monitor actor: notices when no steps are taken.
+//!
+//! What steps look like is judged by the learner, which has to act on it.
 //!
 //! It reads shared counters and the table of live conversations, so that it works while every other mailbox is stuck.
 
@@ -8,7 +10,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use stateset_telemetry::Event;
 use tokio::time::Instant;
 
-use crate::policy::{HealthPolicy, Issue, Onsets, Watchdog};
+use crate::policy::{Issue, Watchdog};
 use crate::protocol::{HealthMsg, Instruments, LiveConversation, Site};
 
 /// Reports what looks unhealthy.
@@ -18,8 +20,6 @@ pub struct HealthMonitorActor;
 /// What a [`HealthMonitorActor`] starts with.
 #[derive(Clone)]
 pub struct HealthMonitorArguments {
-    /// What counts as healthy.
-    pub policy: HealthPolicy,
     /// How long the counters may stand still.
     pub stall: Duration,
     /// What to read, and to report through.
@@ -28,8 +28,6 @@ pub struct HealthMonitorArguments {
 
 /// What the monitor remembers.
 pub struct HealthMonitorState {
-    policy: HealthPolicy,
-    onsets: Onsets,
     watchdog: Option<Watchdog>,
     /// Time between two looks at the counters.
     period: Duration,
@@ -48,12 +46,11 @@ impl Actor for HealthMonitorActor {
         myself: ActorRef<HealthMsg>,
         arguments: HealthMonitorArguments,
     ) -> Result<HealthMonitorState, ActorProcessingErr> {
-        let HealthMonitorArguments { policy, stall, instruments } = arguments;
+        let HealthMonitorArguments { stall, instruments } = arguments;
         let period = stall / 4;
         myself.send_after(period, || HealthMsg::Tick);
         let watchdog = Some(Watchdog::new(stall));
-        let onsets = Onsets::default();
-        Ok(HealthMonitorState { policy, onsets, watchdog, period, started: Instant::now(), step: 0, instruments })
+        Ok(HealthMonitorState { watchdog, period, started: Instant::now(), step: 0, instruments })
     }
 
     async fn handle(
@@ -64,19 +61,15 @@ impl Actor for HealthMonitorActor {
     ) -> Result<(), ActorProcessingErr> {
         state.instruments.visit(Site::HealthMonitor);
         match message {
-            HealthMsg::Step(metrics) => {
-                state.step = metrics.step;
-                let news = state.onsets.news(state.policy.examine(&metrics));
-                news.into_iter().for_each(|issue| state.report(issue, "reported".into()));
-            }
+            HealthMsg::Step(metrics) => state.step = metrics.step,
             HealthMsg::Tick => {
                 let (reading, now) = (state.instruments.vitals.read(), state.started.elapsed());
                 if let Some(watchdog) = &mut state.watchdog {
                     if let Some(issue) = watchdog.look(reading, now) {
-                        state.report(
-                            issue,
-                            format!("reported; {}", who_waits(&state.instruments.conversations.snapshot())),
-                        );
+                        let waiting = who_waits(&state.instruments.conversations.snapshot());
+                        let stall = format!("nothing has moved for {:.0} s; {waiting}", issue.value);
+                        state.instruments.health.stalled(Some(stall));
+                        state.report(issue, format!("reported; {waiting}"));
                     }
                     myself.send_after(state.period, || HealthMsg::Tick);
                 }

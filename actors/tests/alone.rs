@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
-use stateset_actors::policy::{HealthLimits, HealthPolicy};
 use stateset_actors::protocol::{
     Assignment, Begin, Deadlines, EnvironmentMsg, HealthMsg, InferenceMsg, Instruments, JudgeMsg, LearnerMsg, Port,
     Site, Ticket, Unprobed,
@@ -79,6 +78,7 @@ fn failure(news: LearnerMsg) -> FailureKind {
         | LearnerMsg::Completed { .. }
         | LearnerMsg::Reissue { .. }
         | LearnerMsg::StepTaken { .. }
+        | LearnerMsg::Resume
         | LearnerMsg::Interrupt => panic!("the episode was expected to fail"),
     }
 }
@@ -127,8 +127,7 @@ async fn the_monitor_notices_stillness_and_names_who_waits() {
     let events = Arc::new(Memory::default());
     let alone = alone(100).await;
     let instruments = Instruments { events: events.clone(), ..alone.instruments.clone() };
-    let policy = HealthPolicy { limits: HealthLimits::default(), episodes_per_step: 1 };
-    let arguments = HealthMonitorArguments { policy, stall: Duration::from_secs(4), instruments };
+    let arguments = HealthMonitorArguments { stall: Duration::from_secs(4), instruments };
     let (monitor, _) = Actor::spawn(None, HealthMonitorActor, arguments).await.unwrap();
     sleep(Duration::from_secs(8)).await;
     let [Event::HealthIssue { rule, value, decision, .. }] = &events.events()[..] else {
@@ -136,6 +135,7 @@ async fn the_monitor_notices_stillness_and_names_who_waits() {
     };
     assert_eq!((rule.as_str(), *value), ("stalled", 4.0));
     assert!(decision.contains("the oldest (train-1-0-0) waits for inference in turn 1"), "{decision}");
+    assert_eq!(alone.instruments.health.read().issues[0].rule, "stalled");
 
     monitor.cast(HealthMsg::Finished).unwrap();
     sleep(Duration::from_secs(60)).await;

@@ -26,7 +26,9 @@ impl EventSink for Console {
                 tracing::debug!("{episode} is tried again, attempt {attempt} failed: {failure}");
             }
             Event::CheckpointFailed { step, cause } => tracing::warn!("step {step} is not saved: {cause}"),
-            Event::StepSkipped { step } => tracing::warn!("step {step} is skipped: loss or gradient not finite"),
+            Event::StepSkipped { step } => {
+                tracing::warn!("step {step} is skipped: loss or gradient not finite, or taken back by a rule")
+            }
             Event::HealthIssue { rule, step, value, limit, decision } => {
                 tracing::warn!("step {step}: {rule} is {value:.3}, the limit {limit:.3}; {decision}");
             }
@@ -40,6 +42,7 @@ impl EventSink for Console {
             Event::BreakerChanged { dependency, to, open_seconds, reason, .. } => {
                 breaker(&dependency, to, open_seconds, &reason);
             }
+            Event::Ruled(ruling) => tracing::warn!("step {}: {ruling}, since {}", ruling.step, ruling.grounds()),
             Event::RunStarted { .. }
             | Event::RunFinished { .. }
             | Event::ChildStarted { .. }

@@ -1,7 +1,7 @@
 //! `stateset evaluate RUN`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -74,8 +74,8 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     let rung = args.rung.clone().unwrap_or_else(|| config.environment.rung.clone());
     let ladder = Ladder::new(Arc::new(domain), &rung, config.run.seed)?;
     // An evaluation is a run of no steps.
-    let scratch = Scratch::new()?;
-    config.run.output_dir = scratch.0.clone();
+    let scratch = Scratch::new("evaluate")?;
+    config.run.output_dir = scratch.path().to_owned();
     config.training.steps = 0;
     config.evaluation.episodes = args.num_episodes.unwrap_or(config.evaluation.episodes);
     let runtime = Runtime::builder().config(config).model(policy).environment(ladder).build()?;
@@ -101,13 +101,18 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
 }
 
 /// A folder that is gone when this is dropped.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("stateset-evaluate-{}", std::process::id()));
+    /// `purpose` becomes part of its name.
+    pub(super) fn new(purpose: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("stateset-{purpose}-{}", std::process::id()));
         std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

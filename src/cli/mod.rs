@@ -1,5 +1,6 @@
 //! The `stateset` command, one file per subcommand.
 
+mod auto;
 pub mod chat;
 mod console;
 pub mod errors;

@@ -7,13 +7,17 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
+use stateset_actors::policy::Profile;
 use stateset_actors::protocol::FinishReason;
 use tracing_subscriber::EnvFilter;
 
+use super::auto::{self, Choice};
 use super::console::Console;
 use super::progress::Progress;
 use crate::config::Verbosity;
 use crate::report::{Measure, Summary};
+use crate::run_folder::write_whole;
+use crate::topology::Kinds;
 use crate::{Interrupter, RunResult, Runtime};
 
 /// What a shell says of a program that Ctrl-C ended.
@@ -39,6 +43,21 @@ pub struct TrainArgs {
     /// Steps between two evaluations [training.eval_every]
     #[arg(long, value_name = "STEPS")]
     eval_every: Option<u64>,
+    /// A manner of training: none, conservative, balanced, aggressive, or auto [training.profile]
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// Play a few episodes first and choose a profile by them [training.profile=auto]
+    #[arg(long, conflicts_with = "profile")]
+    auto: bool,
+    /// Let every health rule of the profile act by itself [training.auto_adjust=always]
+    #[arg(long)]
+    auto_adjust: bool,
+    /// End the run once held-out success stops rising [training.early_stopping.enabled]
+    #[arg(long)]
+    early_stopping: bool,
+    /// Evaluations without improvement that are put up with [training.early_stopping.patience]
+    #[arg(long, value_name = "EVALUATIONS")]
+    patience: Option<u64>,
     /// What is printed: error, warn, info, debug or trace [logging.level]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -58,6 +77,10 @@ impl TrainArgs {
             flag("agent.model", self.model_name.as_ref().map(|name| text(name))),
             flag("training.save_every", self.save_every.map(|steps| steps.to_string())),
             flag("training.eval_every", self.eval_every.map(|steps| steps.to_string())),
+            flag("training.profile", self.auto.then(|| "auto".to_owned()).or_else(|| self.profile.clone())),
+            flag("training.auto_adjust", self.auto_adjust.then(|| "always".to_owned())),
+            flag("training.early_stopping.enabled", self.early_stopping.then(|| "true".to_owned())),
+            flag("training.early_stopping.patience", self.patience.map(|patience| patience.to_string())),
             flag("logging.level", self.log_level.clone()),
         ];
         flags.into_iter().flatten().chain(self.config.sets.iter().cloned()).collect()
@@ -71,13 +94,18 @@ impl TrainArgs {
 pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     let progress = Arc::new(Progress::new());
     let listener = progress.clone();
+    let (sets, choice) = settled(args)?;
     let builder = Runtime::builder()
-        .config_file(&args.config.config, &args.sets())?
+        .config_file(&args.config.config, &sets)?
         .resume(args.resume)
         .events(Arc::new(Console))
         .on_update(move |update| listener.tell(update));
     let runtime = builder.build()?;
     log_to_stderr(runtime.config().logging.level, &progress);
+    if let Some(choice) = choice {
+        progress.note(&choice.told());
+        write_whole(&runtime.files().auto(), &format!("{}\n", serde_json::to_string_pretty(&choice)?))?;
+    }
     progress.begin(&runtime);
     let result = super::async_runtime()?.block_on(async {
         let watching = tokio::spawn(progress.clone().watch(runtime.vitals(), runtime.restarts()));
@@ -91,9 +119,28 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     let result = result?;
     conclude(&result, &mut std::io::stdout())?;
     Ok(match result.reason {
-        FinishReason::Completed => ExitCode::SUCCESS,
+        FinishReason::Completed | FinishReason::Stopped => ExitCode::SUCCESS,
         FinishReason::Interrupted => ExitCode::from(INTERRUPTED),
     })
+}
+
+/// What is laid over the file, once it is known which profile `auto` means; and the choice, if one was made.
+fn settled(args: &TrainArgs) -> Result<(Vec<String>, Option<Choice>)> {
+    let mut sets = args.sets();
+    let config = super::validate::check(&args.config.config, &sets, &Kinds::default())?;
+    if config.training.profile != Profile::Auto {
+        return Ok((sets, None));
+    }
+    let recorded = if args.resume { auto::recorded(&config)? } else { None };
+    let (profile, choice) = match recorded {
+        Some(profile) => (profile, None),
+        None => {
+            let choice = auto::choose(config)?;
+            (choice.profile, Some(choice))
+        }
+    };
+    sets.push(format!("training.profile={}", Choice::name(profile)));
+    Ok((sets, choice))
 }
 
 /// The first Ctrl-C saves and ends; the second ends at once, and the run can be resumed from its last checkpoint.
@@ -148,6 +195,9 @@ fn conclude(result: &RunResult, out: &mut impl Write) -> Result<()> {
     let policy = policy_digest.to_string();
     writeln!(out, "  {steps} steps in {wall_seconds:.1} s, {restarts} restarts, policy {policy:.12}")?;
     writeln!(out, "  report  {}", result.files.report().display())?;
+    if result.reason == FinishReason::Stopped {
+        writeln!(out, "  {}", result.summary.reason)?;
+    }
     if result.reason == FinishReason::Interrupted {
         writeln!(out, "  interrupted; the same command with --resume goes on from here")?;
     }

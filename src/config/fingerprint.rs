@@ -57,8 +57,9 @@ impl Config {
                 .iter()
                 .any(|it| key.strip_prefix(it).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
         };
+        let decisive = |key: &str| key == "training.eval_every" && self.heeds_evaluations();
         let leaves = Node::parse(&self.to_yaml()).expect("what was just written can be read").leaves();
-        Fingerprint(leaves.into_iter().filter(|(key, _)| !incidental(key)).collect())
+        Fingerprint(leaves.into_iter().filter(|(key, _)| decisive(key) || !incidental(key)).collect())
     }
 }
 

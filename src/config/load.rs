@@ -11,7 +11,7 @@ use super::problem::Sources;
 use super::read::{Fault, Mistake, read};
 use super::suggest::{nearest, quoted};
 use super::validate::{World, validate, validate_pretraining};
-use super::{Config, Pretraining, Problem, Problems, overrides};
+use super::{Config, Pretraining, Problem, Problems, overrides, profile};
 use crate::topology::Kinds;
 
 impl Config {
@@ -37,7 +37,7 @@ pub fn load(
     kinds: &Kinds,
     rungs: impl Fn(&Path) -> Result<Vec<String>, String>,
 ) -> Result<Config, Problems> {
-    let mut draft = Draft::<Config>::read(path, sets)?;
+    let mut draft = Draft::<Config>::read(path, sets, profile::lay)?;
     let config = &mut draft.value;
     if config.run.name.is_empty() {
         config.run.name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -61,7 +61,7 @@ pub fn load_pretraining(
     sets: &[String],
     rungs: impl Fn(&Path) -> Result<Vec<String>, String>,
 ) -> Result<Pretraining, Problems> {
-    let mut draft = Draft::<Pretraining>::read(path, sets)?;
+    let mut draft = Draft::<Pretraining>::read(path, sets, |_| {})?;
     let domain = resolve(path, &mut draft.value.domain, rungs);
     let found = validate_pretraining(&draft.value, domain.as_deref());
     draft.finish(found)
@@ -76,7 +76,8 @@ struct Draft<T> {
 }
 
 impl<T: DeserializeOwned + Default + Serialize> Draft<T> {
-    fn read(path: &Path, sets: &[String]) -> Result<Self, Problems> {
+    /// `complete` adds to what is written down before it is interpreted.
+    fn read(path: &Path, sets: &[String], complete: impl FnOnce(&mut Node)) -> Result<Self, Problems> {
         let fatal = |problem| Problems { file: path.to_owned(), problems: vec![problem] };
         let text = fs::read_to_string(path)
             .map_err(|error| fatal(Problem::new("", format!("cannot read {}: {error}", path.display()))))?;
@@ -85,6 +86,7 @@ impl<T: DeserializeOwned + Default + Serialize> Draft<T> {
         let mut root = Node::parse(&text).map_err(|error| fatal(syntax(&sources, &error)))?;
         let laid = sets.iter().enumerate().filter_map(|(at, set)| overrides::apply(&mut root, at + 1, set));
         let mut problems: Vec<Problem> = laid.collect();
+        complete(&mut root);
         let (value, mistakes) = read::<T>(&mut root);
         let known = known_keys::<T>();
         problems.extend(mistakes.iter().map(|mistake| describe(mistake, &sources, &known)));

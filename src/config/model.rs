@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use stateset_actors::policy::{AutoAdjust, Profile};
 use stateset_algorithms::staleness::Rule;
 use stateset_algorithms::{Grpo, ImportanceSampling, Schedule};
 use stateset_domain::Sampling;
 
-use super::{Judge, Rollouts, Supervision, Topology};
+use super::{EarlyStopping, Judge, Policy, Rollouts, Supervision, Topology};
 
 /// A run. Every key has a default except `environment.domain`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub struct Config {
     pub training: Training,
     /// How the policy is measured, before and after.
     pub evaluation: Evaluation,
+    /// Health rules, beside the standard ones. Default: none.
+    pub policies: Vec<Policy>,
     /// What happens when something fails.
     pub supervision: Supervision,
     /// Who restarts whom, and who reaches whom.
@@ -45,6 +48,7 @@ impl Default for Config {
             rewards: Rewards::default(),
             training: Training::default(),
             evaluation: Evaluation::default(),
+            policies: Vec::new(),
             supervision: Supervision::default(),
             topology: Topology::default(),
             logging: Logging::default(),
@@ -140,6 +144,14 @@ pub enum Algorithm {
 pub struct Training {
     /// The algorithm. Only `grpo` exists.
     pub algorithm: Algorithm,
+    /// A manner of training: `none` (default), `conservative`, `balanced`, `aggressive`, or `auto`, which plays a few episodes and
+    /// chooses one. It gives defaults to other keys when a file is read, and limits to the standard health rules.
+    pub profile: Profile,
+    /// Which health rules act by themselves: `never` any, `faults` (default: those for what no healthy run does, and those of
+    /// `policies`), or `always` all.
+    pub auto_adjust: AutoAdjust,
+    /// When the run ends early.
+    pub early_stopping: EarlyStopping,
     /// Optimizer steps. At least 1; default 60.
     pub steps: u64,
     /// Scenarios a step. At least 1; default 16: enough that a step's direction is more signal than luck.
@@ -186,6 +198,9 @@ impl Default for Training {
     fn default() -> Self {
         Self {
             algorithm: Algorithm::Grpo,
+            profile: Profile::None,
+            auto_adjust: AutoAdjust::Faults,
+            early_stopping: EarlyStopping::default(),
             steps: 60,
             groups_per_step: 16,
             group_size: 8,

@@ -81,6 +81,11 @@ impl Node {
         }
     }
 
+    /// The value at `path`, if it is written down.
+    pub(super) fn at(&self, path: &str) -> Option<&Self> {
+        path.split('.').try_fold(self, |node, name| node.entry(name).map(|(_, node)| node))
+    }
+
     fn item(&self, number: &str) -> Option<&Self> {
         match &self.value {
             Value::List(nodes) => nodes.get(number.parse::<usize>().ok()?),

@@ -216,6 +216,74 @@ fn a_run_goes_on_with_its_judge_somewhere_else_but_not_with_another_judge() {
 }
 
 #[test]
+fn a_profile_gives_defaults_that_any_key_overrides() {
+    let config =
+        loaded(&format!("{DOMAIN}training: {{profile: conservative, steps: 50, group_size: 6}}\n"), &[]).unwrap();
+    let training = &config.training;
+    assert_eq!((training.learning_rate, training.group_size, training.max_grad_norm), (6e-5, 6, 0.5));
+    assert_eq!((training.schedule.warmup_steps, training.eval_every), (10, 10));
+    let config = loaded(DOMAIN, &["training.profile=aggressive", "training.learning_rate=1e-3"]).unwrap();
+    assert_eq!((config.training.learning_rate, config.training.group_size), (1e-3, 4));
+}
+
+#[test]
+fn policies_are_read_one_directive_or_many() {
+    let text = format!(
+        "{DOMAIN}policies:\n  - {{when: kl > 0.2, for: 3, do: {{scale_lr: {{by: 0.5, floor: 1e-7}}}}, clear: kl < 0.1}}\n  \
+         - {{name: collapse, when: entropy < 0.01, do: [rewind, {{set_kl: {{to: 0.05}}}}]}}\n  - {{when: loss > 9}}\n"
+    );
+    let config = loaded(&text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let rules = config.rules();
+    let own: Vec<(&str, usize, u64)> =
+        rules[rules.len() - 3..].iter().map(|rule| (rule.name.as_str(), rule.directives.len(), rule.hold)).collect();
+    assert_eq!(own, [("kl > 0.2", 1, 3), ("collapse", 2, 1), ("loss > 9", 1, 1)]);
+    assert_eq!(rules.iter().filter(|rule| rule.name == "collapse").count(), 1, "it replaces the standard one");
+    let recorded: Config = serde_saphyr::from_str(&config.to_yaml()).unwrap();
+    assert_eq!(recorded, config);
+}
+
+#[test]
+fn what_is_wrong_with_a_policy_is_told_at_its_line() {
+    let printed = rejected(
+        &format!(
+            "{DOMAIN}policies:\n  - when: grad_norn > 1\n  - {{when: kl >, for: 0}}\n  - {{when: kl > 1, do: rewnd}}\n  \
+             - {{when: throughput_stall > 2, do: rewind}}\n  - {{when: reward_hacking > 0.2}}\n  \
+             - {{when: kl > 2, do: {{pause: {{seconds: 900}}}}}}\n  - {{when: kl > 3, do: {{scale_lr: {{by: 0}}}}}}\n  \
+             - {{when: kl > 3, do: {{scale_lr: {{times: 2}}}}}}\n"
+        ),
+        &["training.early_stopping.enabled=true"],
+    );
+    for wanted in [
+        "`policies.0.when`: there is no signal `grad_norn`, in column 1 of `grad_norn > 1`\n --> run.yaml:3:11",
+        "did you mean `grad_norm`?",
+        "`policies.1.when`: something is missing here, in column 5 of `kl >`",
+        "`policies.1.for` is 0",
+        "`policies.2.do` cannot be `rewnd`",
+        "did you mean `rewind`?",
+        "`policies.3.do` is an action",
+        "`policies.4.when` is about held-out scenarios",
+        "to pause for 900 seconds",
+        "`policies.6.do` is to scale by 0",
+        "unknown key `times`",
+        "`training.early_stopping.enabled` is true",
+    ] {
+        assert!(printed.contains(wanted), "{wanted}:\n{printed}");
+    }
+}
+
+#[test]
+fn when_evaluations_are_made_only_matters_where_they_decide() {
+    let of = |sets: &[&str]| loaded(DOMAIN, sets).unwrap().fingerprint();
+    let differ = |sets: &[&str]| {
+        let with = |every: &'static str| of(&sets.iter().copied().chain([every]).collect::<Vec<_>>());
+        !Fingerprint::differences(&with("training.eval_every=5"), &with("training.eval_every=6")).is_empty()
+    };
+    assert!(!differ(&[]));
+    assert!(differ(&["training.early_stopping.enabled=true"]));
+    assert!(differ(&["training.auto_adjust=always"]), "reward_hacking acts then");
+}
+
+#[test]
 fn a_pre_training_is_checked_in_the_same_way() {
     let read = |text: &str| load_pretraining(&folder(text).path().join("run.yaml"), &[], rungs);
     assert!(read("domain: desk.yaml\nrungs: [{rung: standard, weight: 1}]\n").is_ok());

@@ -3,8 +3,11 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use stateset_actors::policy::{Condition, ConditionError, signals};
+use stateset_domain::{Directive, Scaling};
+
 use super::suggest::{nearest, quoted};
-use super::{Config, Pretraining, Problem, Supervision, Training, duration, judge};
+use super::{Config, Policy, Pretraining, Problem, Supervision, Training, duration, judge};
 use crate::topology::{Blueprint, Kinds};
 
 /// Policies that need no file.
@@ -35,6 +38,7 @@ pub fn validate(config: &Config, world: &World) -> Vec<Problem> {
     rewards(config, &mut found);
     training(&config.training, &mut found);
     found.check(config.evaluation.episodes >= 1, "evaluation.episodes", config.evaluation.episodes, "at least 1");
+    policies(config, &mut found);
     supervision(&config.supervision, &mut found);
     found.0.extend(Blueprint::of(config, &world.kinds).err().into_iter().flatten());
     found.0
@@ -180,6 +184,50 @@ fn training(training: &Training, found: &mut Findings) {
     found.check(training.keep_checkpoints >= 1, "training.keep_checkpoints", training.keep_checkpoints, "at least 1");
 }
 
+fn policies(config: &Config, found: &mut Findings) {
+    let stopping = &config.training.early_stopping;
+    let key = "training.early_stopping";
+    found.check(stopping.patience >= 1, &format!("{key}.patience"), stopping.patience, "at least 1");
+    let delta = stopping.min_delta;
+    found.check((0.0..1.0).contains(&delta), &format!("{key}.min_delta"), delta, "0 or more, below 1");
+    let blind = config.training.eval_every == 0;
+    let evaluates = "a run that is evaluated along the way: set `training.eval_every`";
+    found.check(!(stopping.enabled && blind), &format!("{key}.enabled"), "true", evaluates);
+    for (at, policy) in config.policies.iter().enumerate() {
+        let key = |name: &str| format!("policies.{at}.{name}");
+        found.condition(&key("when"), &policy.when);
+        if let Some(clear) = &policy.clear {
+            found.condition(&key("clear"), clear);
+        }
+        found.check(policy.hold >= 1, &key("for"), policy.hold, "at least 1");
+        found.check(policy.max >= 1, &key("max"), policy.max, "at least 1");
+        let again = config.policies[..at].iter().any(|other| other.name() == policy.name());
+        found.check(!again, &key("name"), format!("`{}` again", policy.name()), "a name that no other policy has");
+        let (conditions, reads) = reads(policy);
+        let timed = conditions && policy.acts() && reads.iter().any(|name| signals::TIMED.contains(&name.as_str()));
+        let may_only = "`report` for a signal that depends on the machine: a run is a function of its seed";
+        found.check(!timed, &key("do"), "an action", may_only);
+        let unseen = blind && reads.iter().any(|name| signals::EVALUATED.contains(&name.as_str()));
+        found.check(!unseen, &key("when"), "about held-out scenarios", evaluates);
+        found.check(!policy.directives.0.is_empty(), &key("do"), "empty", "at least one directive");
+        for directive in &policy.directives.0 {
+            found.directive(&key("do"), directive, config.supervision.deadlines.stall);
+        }
+    }
+}
+
+/// Whether the policy's conditions can be read, and the signals in them.
+fn reads(policy: &Policy) -> (bool, Vec<String>) {
+    match policy.rule(true) {
+        Ok(rule) => {
+            let conditions = [Some(&rule.when), rule.clear.as_ref()];
+            let names = conditions.into_iter().flatten().flat_map(|condition| condition.signals()).map(str::to_owned);
+            (true, names.collect())
+        }
+        Err(_) => (false, Vec::new()),
+    }
+}
+
 fn supervision(supervision: &Supervision, found: &mut Findings) {
     let Supervision { max_live_episodes, attempts, restarts, backoff, deadlines } = supervision;
     found.check(*max_live_episodes >= 1, "supervision.max_live_episodes", max_live_episodes, "at least 1");
@@ -239,6 +287,46 @@ impl Findings {
 
     pub(super) fn positive(&mut self, key: &str, time: Duration) {
         self.check(!time.is_zero(), key, duration::text(time), "above 0");
+    }
+
+    fn condition(&mut self, key: &str, text: &str) {
+        let Err(ConditionError { column, message, unknown }) = text.parse::<Condition>() else {
+            return;
+        };
+        let problem = Problem::new(key, format!("`{key}`: {message}, in column {column} of `{text}`"));
+        self.0.push(match unknown.as_deref().map(|name| nearest(name, signals::names())) {
+            Some(Some(near)) => problem.help(format!("did you mean `{near}`?")),
+            Some(None) => problem.allowed(quoted(&signals::names().collect::<Vec<_>>())),
+            None => problem,
+        });
+    }
+
+    fn directive(&mut self, key: &str, directive: &Directive, stall: Duration) {
+        match directive {
+            Directive::ScaleLr(scaling) | Directive::ScaleKl(scaling) | Directive::ScaleTemperature(scaling) => {
+                let Scaling { by, floor, ceiling } = *scaling;
+                self.check(above_zero(by), key, format!("to scale by {by}"), "a factor above 0");
+                let (low, high) = (floor.unwrap_or(0.0), ceiling.unwrap_or(f64::MAX));
+                self.check(
+                    low >= 0.0 && low <= high,
+                    key,
+                    format!("between {low} and {high}"),
+                    "0 <= floor <= ceiling",
+                );
+            }
+            Directive::SetKl { to } => self.check(at_least_zero(*to), key, format!("to set_kl to {to}"), "0 or more"),
+            Directive::Pause { seconds } => {
+                let bounded = *seconds > 0.0 && *seconds < stall.as_secs_f64();
+                let limit = format!("above 0 and below supervision.deadlines.stall = {}", duration::text(stall));
+                self.check(bounded, key, format!("to pause for {seconds} seconds"), limit);
+            }
+            Directive::Stop { reason } => self.check(!reason.is_empty(), key, "to stop without a reason", "a reason"),
+            Directive::Report
+            | Directive::SkipStep
+            | Directive::TightenStaleness
+            | Directive::Rewind
+            | Directive::Evaluate => {}
+        }
     }
 
     fn version(&mut self, version: u32) {

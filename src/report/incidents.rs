@@ -114,9 +114,12 @@ fn row(event: &Event) -> Option<Row> {
         Event::Restored { step, cause } => {
             row(Kind::Repair, "learner", format!("went back to step {step}"), cause.clone())
         }
-        Event::StepSkipped { step } => {
-            row(Kind::Notice, "learner", format!("skipped step {step}"), "loss or gradient not finite".into())
-        }
+        Event::StepSkipped { step } => row(
+            Kind::Notice,
+            "learner",
+            format!("skipped step {step}"),
+            "loss or gradient not finite, or a rule took it back".into(),
+        ),
         Event::JournalRead { torn_bytes: 0, .. } => None,
         Event::JournalRead { torn_bytes, .. } => row(
             Kind::Notice,
@@ -160,6 +163,8 @@ fn row(event: &Event) -> Option<Row> {
             format!("step {step}: {decision}"),
             format!("{} beside a limit of {}", number(*value), number(*limit)),
         ),
+        // They have a section of their own.
+        Event::Ruled(_) => None,
     }
 }
 

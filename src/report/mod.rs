@@ -7,6 +7,7 @@ mod chart;
 mod conversation;
 mod curves;
 mod headline;
+mod health;
 mod html;
 mod incidents;
 mod summary;
@@ -48,6 +49,7 @@ impl Report<'_> {
             headline::section(self.summary),
             curves::section(self.metrics, self.summary),
             conversation::section(self.conversations),
+            health::section(&self.summary.health, self.events),
             incidents::section(self.events),
             format!(
                 "<section><h2>Configuration</h2><details><summary>config.yaml</summary><pre>{}</pre></details></section>",

@@ -1,6 +1,7 @@
 //! `summary.json`: a run's result in a dozen numbers.
 
 use serde::{Deserialize, Serialize};
+use stateset_actors::policy::HealthStatus;
 use stateset_domain::Digest;
 
 /// The result of a run.
@@ -10,6 +11,8 @@ pub struct Summary {
     pub seed: u64,
     /// Optimizer steps taken.
     pub steps: u64,
+    /// Why it ended: `completed`, `interrupted`, or `stopped: ` and why.
+    pub reason: String,
     /// Seconds it took, all its sessions together.
     pub wall_seconds: f64,
     /// The policy before training, on held-out scenarios; `null` if the run was made without evaluations.
@@ -29,6 +32,8 @@ pub struct Summary {
     pub episodes_lost: u64,
     /// Training episodes that were counted twice.
     pub episodes_duplicated: u64,
+    /// How it was doing at the last step.
+    pub health: HealthStatus,
 }
 
 /// How good a policy is.

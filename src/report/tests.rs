@@ -1,7 +1,9 @@
 //! The whole page, from made-up runs.
 
+use stateset_actors::policy::HealthStatus;
 use stateset_domain::{
-    EpisodeId, FailureKind, GroupId, Message, PolicySnapshot, PolicyVersion, Purpose, Role, StepReport, Stream,
+    Action, Change, Directive, EpisodeId, FailureKind, GroupId, Message, PolicySnapshot, PolicyVersion, Purpose, Role,
+    Ruling, Scaling, StepReport, Stream,
 };
 use stateset_domain::{Outcome, Trajectory};
 use stateset_telemetry::{Event, ExitCause};
@@ -18,6 +20,7 @@ fn summary() -> Summary {
     Summary {
         seed: 0,
         steps: 60,
+        reason: "completed".into(),
         wall_seconds: 612.4,
         base: Some(measure(0.129, 0.0, 0.412)),
         trained: Some(measure(0.895, 0.949, 0.934)),
@@ -27,6 +30,7 @@ fn summary() -> Summary {
         episodes_failed: 0,
         episodes_lost: 0,
         episodes_duplicated: 0,
+        health: HealthStatus::default(),
     }
 }
 
@@ -190,6 +194,26 @@ fn the_log_tells_failures_with_their_causes_and_counts_the_rest() {
 }
 
 #[test]
+fn what_rules_decided_is_told_with_its_grounds() {
+    let halve = Directive::ScaleLr(Scaling { by: 0.5, floor: None, ceiling: None });
+    let change = Change { setting: "learning_rate".into(), before: 0.001, after: 0.0005 };
+    let ruling = Ruling {
+        rule: "kl_drift".into(),
+        step: 31,
+        when: "kl > 3".into(),
+        evidence: [("kl".into(), Some(4.5))].into(),
+        actions: vec![Action { directive: halve, change: Some(change) }],
+    };
+    let events = [TimedEvent { seconds: 9.0, event: Event::Ruled(ruling) }];
+    let page = Report { name: "x", summary: &summary(), metrics: &[], events: &events, conversations: &[], config: "" };
+    let page = page.render();
+    assert!(page.contains(
+        "<td>31</td><td>kl_drift: multiply the learning rate by 0.5 (learning_rate 0.001 -&gt; 0.0005)</td>"
+    ));
+    assert!(page.contains("kl &gt; 3 (kl 4.5000)") && page.contains("At the end, healthy."));
+}
+
+#[test]
 fn a_run_that_was_not_finished_still_has_a_page() {
     let summary = Summary { trained: None, ..summary() };
     let page =
@@ -209,7 +233,7 @@ fn a_summary_has_exactly_its_fields() {
         keys.sort();
         keys
     };
-    let top = "base episodes_completed episodes_duplicated episodes_failed episodes_lost final policy_digest restarts seed steps wall_seconds";
+    let top = "base episodes_completed episodes_duplicated episodes_failed episodes_lost final health policy_digest reason restarts seed steps wall_seconds";
     assert_eq!(keys(&json).join(" "), top);
     assert_eq!(keys(&json["final"]).join(" "), "episodes reward_mean success_rate success_rate_greedy");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use stateset_actors::policy::{HealthLimits, Plan, Retries};
+use stateset_actors::policy::{Configured, EarlyStopping, Plan, Policies, Retries};
 use stateset_actors::protocol::{Deadlines, Probe, Unprobed};
 use stateset_actors::{EngineFactory, LearnerFactory};
 use stateset_algorithms::Staleness;
@@ -187,6 +187,7 @@ impl RuntimeBuilder {
         };
         let parts = Unwired {
             plan: plan(&config),
+            policies: Arc::new(policies(&config)),
             environment,
             reward,
             judge,
@@ -282,6 +283,7 @@ fn learner_settings(config: &Config) -> LearnerSettings {
         staleness: Staleness { rule: training.staleness, importance: training.importance_sampling.clone() },
         temperature: config.agent.sampling.temperature,
         micro_batch_tokens: training.micro_batch_tokens,
+        undoable: policies(config).may_skip(),
     }
 }
 
@@ -305,6 +307,21 @@ fn plan(config: &Config) -> Plan {
     }
 }
 
+fn policies(config: &Config) -> Policies {
+    let training = &config.training;
+    let crate::config::EarlyStopping { enabled, patience, min_delta } = training.early_stopping;
+    Policies {
+        rules: config.rules(),
+        early_stopping: enabled.then_some(EarlyStopping { patience, min_delta }),
+        episodes_per_step: u64::from(training.groups_per_step) * u64::from(training.group_size),
+        configured: Configured {
+            kl_coef: training.grpo.kl_coef,
+            temperature: config.agent.sampling.temperature,
+            max_staleness: plan(config).max_staleness,
+        },
+    }
+}
+
 fn limits(config: &Config) -> Limits {
     let supervision = &config.supervision;
     let crate::config::Deadlines { generate, environment, judge, load, save, stall } = supervision.deadlines;
@@ -315,6 +332,5 @@ fn limits(config: &Config) -> Limits {
         retries: Retries { attempts: supervision.attempts, first_delay: first, max_delay: cap },
         deadlines: Deadlines { generate, environment, judge, load, save },
         stall,
-        health: HealthLimits::default(),
     }
 }

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use stateset_actors::policy::{HealthBoard, HealthStatus};
 use stateset_actors::protocol::{FinishReason, Instruments, RunFinished, Vitals};
 use stateset_domain::Dependency;
 use stateset_telemetry::{Event, EventSink, JsonLines, Tee};
@@ -53,6 +54,7 @@ pub struct Runtime {
 /// The parts that do not depend on the run's folder.
 struct Unwired {
     plan: stateset_actors::policy::Plan,
+    policies: Arc<stateset_actors::policy::Policies>,
     environment: Arc<dyn stateset_environments::Environment>,
     reward: Arc<dyn stateset_rewards::Reward>,
     judge: Option<Arc<stateset_actors::ModelJudge>>,
@@ -71,7 +73,7 @@ pub struct RunResult {
     pub files: RunFiles,
     /// Its numbers.
     pub summary: crate::report::Summary,
-    /// Whether it took every step or was asked to stop.
+    /// Whether it took every step, was asked to stop, or stopped by itself.
     pub reason: FinishReason,
 }
 
@@ -84,6 +86,18 @@ impl Interrupter {
     pub fn interrupt(&self) {
         // Full means that it was asked before.
         let _ = self.0.try_send(());
+    }
+}
+
+/// Tells how a run is doing, from anywhere, even while every mailbox is stuck.
+#[derive(Debug, Clone)]
+pub struct HealthHandle(Arc<HealthBoard>);
+
+impl HealthHandle {
+    /// How the run is doing: a level, the last step's signals, what is the matter, and what should be done about it.
+    #[must_use]
+    pub fn get_health_status(&self) -> HealthStatus {
+        self.0.read()
     }
 }
 
@@ -137,6 +151,12 @@ impl Runtime {
         self.instruments.vitals.clone()
     }
 
+    /// How the run is doing, to be asked while it runs.
+    #[must_use]
+    pub fn health(&self) -> HealthHandle {
+        HealthHandle(self.instruments.health.clone())
+    }
+
     /// A live count of restarts.
     pub fn restarts(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
         let restarts = self.restarts.clone();
@@ -163,11 +183,13 @@ impl Runtime {
     pub async fn run(mut self) -> Result<RunResult> {
         let (sender, finished) = oneshot::channel();
         let recorder = Arc::new(Recorder::open(self.folder.files(), self.listener.take(), sender)?);
-        let Unwired { plan, environment, reward, judge, format, engine, learner, store, journal, limits } = self.parts;
+        let Unwired { plan, policies, environment, reward, judge, format, engine, learner, store, journal, limits } =
+            self.parts;
         let (observer, instruments) = (recorder.clone(), self.instruments.clone());
         let seed = plan.seed;
         let parts = Parts {
             plan,
+            policies,
             environment,
             reward,
             judge,
@@ -190,7 +212,8 @@ impl Runtime {
         if let Some(failure) = recorder.failure() {
             return Err(anyhow!("the run's records are incomplete: {failure}"));
         }
-        let measured = Measured { seed, finished: &finished, wall: self.clock.read() };
+        let (wall, health) = (self.clock.read(), self.instruments.health.read());
+        let measured = Measured { seed, finished: &finished, wall, health };
         let summary = outcome::conclude(&self.folder.files(), &self.config, &measured)?;
         Ok(RunResult { files: self.folder.files(), summary, reason: finished.reason })
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use stateset_actors::policy::HealthStatus;
 use stateset_actors::protocol::{Evaluation, FinishReason, RunFinished};
 use stateset_domain::Purpose;
 use stateset_telemetry::{Event, JsonLines, MetricsLog};
@@ -20,6 +21,8 @@ pub(super) struct Measured<'a> {
     pub(super) finished: &'a RunFinished,
     /// How long it took.
     pub(super) wall: Duration,
+    /// How it was doing.
+    pub(super) health: HealthStatus,
 }
 
 /// Conversations shown side by side.
@@ -30,10 +33,12 @@ pub(super) fn conclude(files: &RunFiles, config: &Config, measured: &Measured<'_
     let events = JsonLines::read(&files.events())?;
     let restarts = events.iter().filter(|timed| matches!(timed.event, Event::RestartScheduled { .. })).count();
     let finished = measured.finished;
-    let trained = finished.step > 0 && finished.reason == FinishReason::Completed;
+    let trained = finished.step > 0 && finished.reason != FinishReason::Interrupted;
     let summary = Summary {
         seed: measured.seed,
         steps: finished.step,
+        reason: finished.said.clone(),
+        health: measured.health.clone(),
         wall_seconds: measured.wall.as_secs_f64(),
         base: measure(&evaluations, 0),
         trained: measure(&evaluations, finished.step).filter(|_| trained),
@@ -111,6 +116,7 @@ mod tests {
             failed: 0,
             success_rate: 0.5,
             reward_mean: 0.5,
+            reward_std: 0.5,
             samples: scenarios.iter().map(|scenario| trajectory(scenario)).collect(),
         };
         let evaluations = [evaluation(0, &["a", "b"]), evaluation(4, &["b", "c"])];

@@ -117,9 +117,9 @@ impl Observer for Recorder {
         self.tell(&Update::Step(metrics.clone()));
     }
 
-    fn has_evaluation(&self, step: u64, purpose: Purpose) -> bool {
-        let made = |evaluation: &Evaluation| evaluation.at_step == step && evaluation.purpose == purpose;
-        self.locked(|state| state.evaluations.iter().any(made))
+    fn evaluation(&self, step: u64, purpose: Purpose) -> Option<f64> {
+        let made = |evaluation: &&Evaluation| evaluation.at_step == step && evaluation.purpose == purpose;
+        self.locked(|state| state.evaluations.iter().find(made).map(|evaluation| evaluation.success_rate))
     }
 
     fn on_evaluation(&self, evaluation: &Evaluation) {

@@ -3,7 +3,6 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use stateset_actors::policy::HealthPolicy;
 use stateset_actors::protocol::{
     Begin, CheckpointerMsg, EnvironmentMsg, HealthMsg, InferenceMsg, JudgeMsg, LearnerMsg, Port,
 };
@@ -57,6 +56,7 @@ fn learner(seat: &Seat<'_, LearnerMsg>) -> Result<ChildSpec, SeatError> {
     let arguments = LearnerArguments {
         build: common.parts.learner.clone(),
         plan: common.parts.plan.clone(),
+        policies: common.parts.policies.clone(),
         retries: common.parts.limits.retries,
         deadlines: common.parts.limits.deadlines,
         epoch: 0,
@@ -100,14 +100,8 @@ fn environment(seat: &Seat<'_, EnvironmentMsg>) -> Result<ChildSpec, SeatError> 
 }
 
 fn health_monitor(seat: &Seat<'_, HealthMsg>) -> Result<ChildSpec, SeatError> {
-    let parts = &seat.common().parts;
-    let episodes_per_step = u64::from(parts.plan.groups_per_step) * u64::from(parts.plan.group_size);
-    let policy = HealthPolicy { limits: parts.limits.health.clone(), episodes_per_step };
-    let (stall, instruments) = (parts.limits.stall, seat.instruments());
-    Ok(seat.actor(move |_| {
-        let (policy, instruments) = (policy.clone(), instruments.clone());
-        (HealthMonitorActor, HealthMonitorArguments { policy, stall, instruments })
-    }))
+    let arguments = HealthMonitorArguments { stall: seat.common().parts.limits.stall, instruments: seat.instruments() };
+    Ok(seat.actor(move |_| (HealthMonitorActor, arguments.clone())))
 }
 
 /// Conversations are started one by one, by the environment: what stands behind their address is known once they are wired.

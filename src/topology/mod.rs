@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use stateset_actors::policy::{HealthLimits, Plan, Retries};
+use stateset_actors::policy::{Plan, Policies, Retries};
 use stateset_actors::protocol::{Deadlines, Instruments, LearnerMsg, Observer, PolicySlot, Port};
 use stateset_actors::{EngineFactory, JournalFactory, LearnerFactory, ModelJudge, StoreFactory};
 use stateset_chat::ChatFormat;
@@ -41,6 +41,7 @@ pub use seat::{Seat, SeatError};
 #[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) plan: Plan,
+    pub(crate) policies: Arc<Policies>,
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) reward: Arc<dyn Reward>,
     pub(crate) judge: Option<Arc<ModelJudge>>,
@@ -62,7 +63,6 @@ pub(crate) struct Limits {
     pub(crate) retries: Retries,
     pub(crate) deadlines: Deadlines,
     pub(crate) stall: Duration,
-    pub(crate) health: HealthLimits,
 }
 
 /// What is made once, and shared by all actors and all their incarnations.

@@ -6,6 +6,7 @@ mod commands;
 mod configurations;
 mod crashes;
 mod disk;
+mod health;
 mod interruptions;
 mod judge;
 mod lab;

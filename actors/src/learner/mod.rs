@@ -11,6 +11,7 @@
 //! | weights are served | the engine has acknowledged their digest, and only then are episodes admitted                   |
 //! | it is interrupted  | the step in progress is finished, the round abandoned, and the last completed step saved        |
 
+mod health;
 mod journal;
 mod publish;
 mod restore;
@@ -26,7 +27,7 @@ use stateset_domain::{Digest, EngineError, Learner, LearnerError, StoreError};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-use crate::policy::{Plan, Retries};
+use crate::policy::{Plan, Policies, Retries};
 use crate::protocol::{
     CallError, CheckpointerMsg, Deadlines, EnvironmentMsg, HealthMsg, InferenceMsg, Instruments, LearnerMsg, Observer,
     PolicySlot, Port, Site,
@@ -48,6 +49,8 @@ pub struct LearnerArguments {
     pub build: LearnerFactory,
     /// What the run is made of.
     pub plan: Plan,
+    /// What health rules decide.
+    pub policies: Arc<Policies>,
     /// How often an episode is attempted; also how often a call is repeated whose receiver was restarted.
     pub retries: Retries,
     /// How long to wait for each request.
@@ -170,6 +173,7 @@ impl Actor for LearnerActor {
             }
             LearnerMsg::Reissue { episode, attempt } => run.reissue(episode, attempt),
             LearnerMsg::StepTaken { outcome } => run.step_taken(outcome).await?,
+            LearnerMsg::Resume => run.resume().await?,
             LearnerMsg::Interrupt => run.interrupt().await?,
         }
         Ok(())

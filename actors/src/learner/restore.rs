@@ -1,6 +1,6 @@
 //! Where a run begins: at the latest checkpoint, if there is one, with what the journal holds beyond it.
 
-use stateset_domain::{Checkpoint, Progress};
+use stateset_domain::Progress;
 use stateset_telemetry::Event;
 
 use super::run::{Run, insist};
@@ -36,14 +36,13 @@ impl Run {
     async fn restore(&mut self) -> Result<Option<Progress>, LearnerFailure> {
         let LearnerArguments { checkpointer, retries, deadlines, plan, .. } = &self.arguments;
         let latest = insist(checkpointer, retries, deadlines.save, |reply| CheckpointerMsg::Latest { reply }).await;
-        let Some(Checkpoint { progress, artifacts }) = latest.map_err(LearnerFailure::Unread)?? else {
-            return Ok(None);
-        };
+        let Some(checkpoint) = latest.map_err(LearnerFailure::Unread)?? else { return Ok(None) };
+        let progress = checkpoint.progress.clone();
         if progress.seed != plan.seed {
             return Err(LearnerFailure::Seed { expected: plan.seed, found: progress.seed });
         }
-        self.learner.ask(move |learner| learner.restore(&artifacts)).await??;
-        (self.step, self.episodes, self.saved) = (progress.step, progress.episodes, Some(progress.step));
+        let health = self.go_back_to(checkpoint).await?;
+        self.remember(health).await?;
         Ok(Some(progress))
     }
 }

@@ -54,7 +54,7 @@ impl Run {
             }
             Task::Train => {
                 let open = self.rounds.back().map_or(self.step, |last| last.step);
-                for step in open + 1..=self.arguments.plan.horizon(self.step) {
+                for step in open + 1..=self.health.horizon(&self.arguments.plan, self.step) {
                     let recorded = self.recollection.take(step);
                     let rollout = self.begin_round(task, step, step - 1, recorded);
                     self.rounds.push_back(rollout);
@@ -87,7 +87,8 @@ impl Run {
             let Some((episode, attempt)) = rollout.pending.pop_front() else { return };
             self.issued += 1;
             let LearnerArguments { plan, epoch, home, environment, deadlines, .. } = &self.arguments;
-            let Place { split, index, sampling } = plan.place(episode);
+            let Place { split, index, sampling } = self.health.place(plan, episode);
+            let seed = self.health.seed(plan, episode);
             let assignment = Assignment {
                 episode,
                 attempt,
@@ -96,8 +97,8 @@ impl Run {
                 split,
                 index,
                 sampling,
-                stream: episode.stream(plan.seed),
-                group_stream: episode.group.stream(plan.seed),
+                stream: episode.stream(seed),
+                group_stream: episode.group.stream(seed),
             };
             let ticket = Ticket::new(assignment, home.clone(), permit);
             if let Err(Undelivered(message)) = environment.send(EnvironmentMsg::Admit(ticket)) {
@@ -207,6 +208,7 @@ impl Run {
             failed: counts.failed,
             success_rate: summary.success_rate,
             reward_mean: summary.reward_mean,
+            reward_std: summary.reward_std,
             samples,
         });
     }

@@ -13,7 +13,7 @@ use super::journal::Journaling;
 use super::round::Rollout;
 use super::step::Stepping;
 use super::{LearnerArguments, LearnerFailure};
-use crate::policy::{Recollection, Retries, Task};
+use crate::policy::{Health, Recollection, Retries, Task};
 use crate::protocol::{CallError, FinishReason, HealthMsg, LearnerMsg, Port, Reply, RunFinished, Site};
 use crate::thread::Confined;
 
@@ -42,6 +42,10 @@ pub struct Run {
     /// What the journal holds of the steps to come.
     pub(super) recollection: Recollection,
     pub(super) journaling: Journaling,
+    /// What health rules remember.
+    pub(super) health: Health,
+    /// A rule said to wait.
+    pub(super) paused: bool,
     /// It was asked to end while a step was in flight.
     interrupted: bool,
     finished: bool,
@@ -68,6 +72,8 @@ impl Run {
             unsaved: None,
             recollection: Recollection::default(),
             journaling: Journaling::Off,
+            health: Health::default(),
+            paused: false,
             interrupted: false,
             finished: false,
         }
@@ -83,9 +89,11 @@ impl Run {
 
     /// Begins whatever the plan says comes next, and uses whatever is done.
     pub(super) async fn advance(&mut self) -> Result<(), LearnerFailure> {
-        while self.stepping.is_none() && !self.finished {
+        while self.stepping.is_none() && !self.finished && !self.paused {
+            self.hear_evaluation();
             match self.next_task() {
                 _ if self.interrupted => return self.finish(FinishReason::Interrupted).await,
+                Task::Finish if self.health.stopped.is_some() => return self.finish(FinishReason::Stopped).await,
                 Task::Finish => return self.finish(FinishReason::Completed).await,
                 task @ (Task::Train | Task::Evaluate(_)) => self.open_rounds(task).await,
             }
@@ -98,8 +106,15 @@ impl Run {
 
     fn next_task(&self) -> Task {
         let (observer, step) = (&self.arguments.observer, self.step);
-        let evaluated = |purpose| self.evaluated.contains(&(step, purpose)) || observer.has_evaluation(step, purpose);
-        self.arguments.plan.next(step, evaluated)
+        let known = |purpose| observer.evaluation(step, purpose).is_some();
+        let evaluated = |purpose| self.evaluated.contains(&(step, purpose)) || known(purpose);
+        self.health.next(&self.arguments.plan, step, evaluated)
+    }
+
+    /// The wait is over.
+    pub(super) async fn resume(&mut self) -> Result<(), LearnerFailure> {
+        self.paused = false;
+        if self.finished { Ok(()) } else { self.advance().await }
     }
 
     /// Ends the run early: at once, or as soon as the step in flight is taken.
@@ -119,13 +134,14 @@ impl Run {
         }
         let (step, episodes, unsaved) = (self.step, self.episodes, self.unsaved.clone());
         let said = match reason {
-            FinishReason::Completed => "completed",
-            FinishReason::Interrupted => "interrupted",
+            FinishReason::Completed => "completed".to_owned(),
+            FinishReason::Interrupted => "interrupted".to_owned(),
+            FinishReason::Stopped => format!("stopped: {}", self.health.stopped.as_deref().unwrap_or_default()),
         };
-        self.emit(Event::RunFinished { step, reason: said.into() });
+        self.emit(Event::RunFinished { step, reason: said.clone() });
         // Nobody has to hear it: a monitor that is down watches nothing.
         let _ = self.arguments.health.send(HealthMsg::Finished);
-        let finished = RunFinished { step, reason, episodes, policy_digest: policy.digest(), unsaved };
+        let finished = RunFinished { step, reason, said, episodes, policy_digest: policy.digest(), unsaved };
         self.arguments.observer.on_finished(&finished);
         Ok(())
     }

@@ -16,8 +16,10 @@ impl Run {
         let (step, episodes) = (self.step, self.episodes);
         tracing::debug!(step, "checkpoint begins");
         let LearnerArguments { plan, checkpointer, retries, deadlines, .. } = &self.arguments;
-        let artifacts = self.learner.ask(|learner| learner.save()).await??;
-        let progress = Progress { seed: plan.seed, step, episodes, policy_digest };
+        let mut artifacts = self.learner.ask(|learner| learner.save()).await??;
+        artifacts.push(self.remembered()?);
+        let healthy = !self.health.doubtful;
+        let progress = Progress { seed: plan.seed, step, episodes, policy_digest, healthy };
         let checkpoint = Arc::new(Checkpoint { progress, artifacts });
         let ask = |reply| CheckpointerMsg::Save { checkpoint: Arc::clone(&checkpoint), reply };
         self.unsaved = match insist(checkpointer, retries, deadlines.save, ask).await {

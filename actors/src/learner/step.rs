@@ -72,7 +72,7 @@ impl Run {
         let train_seconds = started.elapsed().as_secs_f64();
         self.step += 1;
         self.episodes += counts;
-        let metrics = StepMetrics {
+        let mut metrics = StepMetrics {
             step: self.step,
             policy_version: snapshot.version(),
             reward_mean: summary.reward_mean,
@@ -84,11 +84,16 @@ impl Run {
             train_seconds,
             learner: report,
         };
+        let (snapshot, verdict) = self.examine(&mut metrics, snapshot).await?;
         let policy_digest = snapshot.digest();
-        self.publish(snapshot).await?;
+        // What the run goes back from is never served.
+        if verdict.rewind.is_none() {
+            self.publish(snapshot).await?;
+        }
         self.record(&metrics);
         self.commit(recorded, Record::StepCommitted { policy_digest, metrics }).await?;
-        if self.arguments.plan.saves_at(self.step) {
+        let rewound = self.heed(verdict).await?;
+        if !rewound && self.arguments.plan.saves_at(self.step) {
             self.save().await?;
         }
         self.advance().await

@@ -6,7 +6,10 @@ mod recollection;
 mod round;
 mod summary;
 
-pub use health::{HealthLimits, HealthPolicy, Issue, Onsets, Watchdog};
+pub use health::{
+    AutoAdjust, Condition, ConditionError, Configured, EarlyStopping, Health, HealthBoard, HealthIssue, HealthLevel,
+    HealthStatus, Issue, Policies, Profile, Rule, Verdict, Watchdog, signals, standard_rules,
+};
 pub use plan::{Place, Plan, Task};
 pub use recollection::{Recollection, RecordedStep};
 pub use round::{Decision, Harvest, Retries, Round};

@@ -52,10 +52,7 @@ impl Plan {
     /// What to do after `step` optimizer steps, given which evaluations of that step are already made.
     pub fn next(&self, step: u64, evaluated: impl Fn(Purpose) -> bool) -> Task {
         let due = self.evaluates_at(step);
-        match [Purpose::EvaluateSampled, Purpose::EvaluateGreedy]
-            .into_iter()
-            .find(|purpose| due && !evaluated(*purpose))
-        {
+        match Purpose::EVALUATIONS.into_iter().find(|purpose| due && !evaluated(*purpose)) {
             Some(purpose) => Task::Evaluate(purpose),
             None if step < self.steps => Task::Train,
             None => Task::Finish,

@@ -46,6 +46,8 @@ pub enum LearnerMsg {
         /// What was measured, and the new weights.
         outcome: Result<(StepReport, PolicySnapshot), LearnerFailure>,
     },
+    /// A pause is over. The learner sends it to itself.
+    Resume,
     /// End the run after the current optimizer step, if one runs: abandon the round, save, and say so.
     Interrupt,
 }
@@ -177,6 +179,20 @@ pub enum CheckpointerMsg {
         step: u64,
         /// Takes what is recorded of later ones.
         reply: Reply<Result<Replay, StoreError>>,
+    },
+    /// Read the newest checkpoint that was healthy when it was saved.
+    LatestHealthy {
+        /// Of a step up to this one.
+        at_most: u64,
+        /// Takes it.
+        reply: Reply<Result<Option<Checkpoint>, StoreError>>,
+    },
+    /// Drop the checkpoints of every step after this one.
+    ForgetAfter {
+        /// The step.
+        step: u64,
+        /// Takes how it went.
+        reply: Reply<Result<(), StoreError>>,
     },
 }
 

@@ -11,8 +11,9 @@ pub trait Observer: Send + Sync {
     /// A step was taken.
     fn on_step(&self, metrics: &StepMetrics);
 
-    /// Whether the evaluation of `step` for `purpose` was recorded, perhaps by an earlier incarnation, and need not be made again.
-    fn has_evaluation(&self, step: u64, purpose: Purpose) -> bool;
+    /// The success rate that the evaluation of `step` for `purpose` found, if one was recorded, perhaps by an earlier incarnation; it
+    /// need not be made again.
+    fn evaluation(&self, step: u64, purpose: Purpose) -> Option<f64>;
 
     /// The policy was evaluated.
     fn on_evaluation(&self, evaluation: &Evaluation);
@@ -36,6 +37,9 @@ pub struct Evaluation {
     pub success_rate: f64,
     /// Mean reward.
     pub reward_mean: f64,
+    /// Sample standard deviation of the rewards.
+    #[serde(default)]
+    pub reward_std: f64,
     /// The first few episodes, by scenario.
     pub samples: Vec<Trajectory>,
 }
@@ -48,6 +52,8 @@ pub enum FinishReason {
     Completed,
     /// It was asked to.
     Interrupted,
+    /// A health rule said so.
+    Stopped,
 }
 
 /// How a run ended.
@@ -57,6 +63,8 @@ pub struct RunFinished {
     pub step: u64,
     /// Why it ended.
     pub reason: FinishReason,
+    /// The same in words: `completed`, `interrupted`, or `stopped: ` and why.
+    pub said: String,
     /// What became of the training episodes.
     pub episodes: EpisodeCounts,
     /// Digest of the final weights.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use stateset_telemetry::{Event, EventSink};
 
+use crate::policy::HealthBoard;
 use crate::protocol::{Conversations, Probe, Site, Vitals};
 
 /// The longest a request may take, the time that its receiver needs to be restarted included.
@@ -46,13 +47,15 @@ pub struct Instruments {
     pub vitals: Arc<Vitals>,
     /// Who is talking now.
     pub conversations: Arc<Conversations>,
+    /// How the run is doing.
+    pub health: Arc<HealthBoard>,
 }
 
 impl Instruments {
     /// Instruments that begin at zero.
     #[must_use]
     pub fn new(events: Arc<dyn EventSink>, probe: Arc<dyn Probe>) -> Self {
-        Self { events, probe, vitals: Arc::default(), conversations: Arc::default() }
+        Self { events, probe, vitals: Arc::default(), conversations: Arc::default(), health: Arc::default() }
     }
 
     pub(crate) fn visit(&self, site: Site) {

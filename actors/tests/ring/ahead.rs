@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use stateset_actors::policy::Plan;
 use stateset_actors::protocol::Site;
-use stateset_domain::{Artifact, Engine, Entry, Group, Learner, LearnerError, PolicySnapshot, Record, StepReport};
+use stateset_domain::{
+    Adjustments, Artifact, Engine, Entry, Group, Learner, LearnerError, PolicySnapshot, Record, StepReport,
+};
 use stateset_telemetry::Event;
 use stateset_testkit::{CountingLearner, FaultInjector, MemoryJournal, ScriptedEngine};
 
@@ -56,6 +58,14 @@ impl Learner for Waiting {
             self.sampled.wait_for(step + 1);
         }
         self.inner.step(groups)
+    }
+
+    fn undo(&mut self) -> Result<(), LearnerError> {
+        self.inner.undo()
+    }
+
+    fn adjust(&mut self, adjustments: &Adjustments) {
+        self.inner.adjust(adjustments);
     }
 
     fn snapshot(&self) -> Result<PolicySnapshot, LearnerError> {

@@ -4,6 +4,7 @@
 
 mod ahead;
 mod crashes;
+mod health;
 mod journal;
 mod recorder;
 mod rig;

@@ -34,8 +34,9 @@ impl Observer for Recorder {
         }
     }
 
-    fn has_evaluation(&self, step: u64, purpose: Purpose) -> bool {
-        self.evaluations.lock().unwrap().iter().any(|made| (made.at_step, made.purpose) == (step, purpose))
+    fn evaluation(&self, step: u64, purpose: Purpose) -> Option<f64> {
+        let made = self.evaluations.lock().unwrap();
+        made.iter().find(|made| (made.at_step, made.purpose) == (step, purpose)).map(|made| made.success_rate)
     }
 
     fn on_evaluation(&self, evaluation: &Evaluation) {

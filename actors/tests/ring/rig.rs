@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use stateset_actors::policy::{HealthLimits, HealthPolicy, Plan, Retries};
+use stateset_actors::policy::{Plan, Policies, Retries};
 use stateset_actors::protocol::{Begin, Deadlines, Instruments, PolicySlot, Port, Probe, Unprobed};
 use stateset_actors::{
     CheckpointerActor, CheckpointerArguments, ConversationActor, ConversationArguments, ConversationSetup,
@@ -29,6 +29,7 @@ type Build<T> = Arc<dyn Fn() -> Box<T> + Send + Sync>;
 /// What a ring is made of. Tests change what they are about.
 pub(crate) struct Rig {
     pub(crate) plan: Plan,
+    pub(crate) policies: Policies,
     pub(crate) retries: Retries,
     pub(crate) probe: Arc<dyn Probe>,
     pub(crate) engine: Build<dyn Engine>,
@@ -66,6 +67,7 @@ impl Default for Rig {
                 sampling,
                 max_staleness: 0,
             },
+            policies: Policies::default(),
             retries: Retries { first_delay: Duration::from_millis(1), ..Retries::default() },
             probe: Arc::new(Unprobed),
             engine: Arc::new(|| Box::new(ScriptedEngine::new(|_, request| sometimes_echo(request)))),
@@ -110,8 +112,7 @@ impl Rig {
         }
 
         let seen = instruments.clone();
-        let policy = HealthPolicy { limits: HealthLimits::default(), episodes_per_step: 12 };
-        let monitor = HealthMonitorArguments { policy, stall: Duration::from_secs(60), instruments: seen.clone() };
+        let monitor = HealthMonitorArguments { stall: Duration::from_secs(60), instruments: seen.clone() };
         monitoring.open(move |_| monitor.clone()).await;
         let store = self.store;
         let build: stateset_actors::StoreFactory = Arc::new(move || Ok(Box::new(store.clone()) as Box<dyn Store>));
@@ -147,6 +148,7 @@ impl Rig {
         let first = LearnerArguments {
             build: Arc::new(move || Ok(learner_of_the_run())),
             plan: self.plan,
+            policies: Arc::new(self.policies),
             retries: self.retries,
             deadlines,
             epoch: 1,

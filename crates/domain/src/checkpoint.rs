@@ -47,6 +47,13 @@ pub struct Progress {
     pub episodes: EpisodeCounts,
     /// Digest of the weights.
     pub policy_digest: Digest,
+    /// Whether no acting health rule had anything against the policy when this was written: what a rewind may go back to.
+    #[serde(default = "yes")]
+    pub healthy: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// One file of a checkpoint.

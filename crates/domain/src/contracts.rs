@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::{
-    Artifact, Checkpoint, Digest, Durability, Entry, GenerateRequest, Group, PolicySnapshot, Poll, Replay, StepReport,
+    Adjustments, Artifact, Checkpoint, Digest, Durability, Entry, GenerateRequest, Group, PolicySnapshot, Poll, Replay,
+    StepReport,
 };
 
 /// Generates text for many conversations at once.
@@ -55,6 +56,16 @@ pub trait Learner: Send {
     /// # Errors
     /// [`LearnerError`] if the groups cannot be trained on, or the arithmetic failed.
     fn step(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError>;
+
+    /// Takes the last step back: weights and optimizer are as before it, and the step counts as taken. Does nothing if there is
+    /// nothing to take back.
+    ///
+    /// # Errors
+    /// [`LearnerError::Compute`] if the weights cannot be written.
+    fn undo(&mut self) -> Result<(), LearnerError>;
+
+    /// Steps from now on with `adjustments` over the settings it was made with; they replace those of earlier calls.
+    fn adjust(&mut self, adjustments: &Adjustments);
 
     /// The policy as it stands.
     ///
@@ -108,6 +119,19 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError::Io`] if it cannot be looked for.
     fn oldest(&self) -> Result<Option<u64>, StoreError>;
+
+    /// The newest whole checkpoint of a step up to `at_most` that was [`healthy`](crate::Progress::healthy) when it was saved; `None` if
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it was tampered with or truncated.
+    fn latest_healthy(&self, at_most: u64) -> Result<Option<Checkpoint>, StoreError>;
+
+    /// Drops every checkpoint of a step after `step`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; some of them may then be left.
+    fn forget_after(&mut self, step: u64) -> Result<(), StoreError>;
 }
 
 /// Keeps a run's journal.

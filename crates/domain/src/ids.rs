@@ -19,6 +19,11 @@ pub enum Purpose {
     EvaluateGreedy,
 }
 
+impl Purpose {
+    /// The ways to evaluate, in the order in which they are made.
+    pub const EVALUATIONS: [Self; 2] = [Self::EvaluateSampled, Self::EvaluateGreedy];
+}
+
 /// Names a group: the `G` episodes that answer one scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct GroupId {

@@ -8,6 +8,7 @@ mod breaker;
 mod check;
 mod checkpoint;
 mod contracts;
+mod directive;
 mod failure;
 mod generation;
 mod group;
@@ -26,6 +27,7 @@ pub use checkpoint::{Artifact, Checkpoint, EpisodeCounts, Progress};
 pub use contracts::{
     Engine, EngineError, Journal, Learner, LearnerError, Store, StoreError, Tokenizer, TokenizerError,
 };
+pub use directive::{Action, Adjustments, Change, Directive, Ruling, Scaling};
 pub use failure::FailureKind;
 pub use generation::{Completion, Finish, Finished, GenerateRequest, Poll, Sampling};
 pub use group::Group;

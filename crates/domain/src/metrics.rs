@@ -44,7 +44,7 @@ pub struct StepReport {
     pub tokens_down_weighted: u64,
     /// Tokens that went through the trainer's forward pass.
     pub train_tokens: u64,
-    /// The step was not taken because loss or gradient was not finite.
+    /// The step taught nothing: its loss or gradient was not finite, or a health rule took it back.
     pub skipped: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Everything worth a line in `events.jsonl`.
 
 use serde::{Deserialize, Serialize};
-use stateset_domain::{BreakerState, Digest, EpisodeId, FailureKind, PolicyVersion};
+use stateset_domain::{BreakerState, Digest, EpisodeId, FailureKind, PolicyVersion, Ruling};
 
 /// Why a supervised child ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub enum Event {
     RunFinished {
         /// Optimizer steps taken.
         step: u64,
-        /// Why: `completed`, `interrupted`, or what failed.
+        /// Why: `completed`, `interrupted`, or `stopped: ` and why.
         reason: String,
     },
     /// A child is running.
@@ -162,7 +162,7 @@ pub enum Event {
         /// Why.
         cause: String,
     },
-    /// A step was not taken because its loss or gradient was not finite.
+    /// A step taught nothing: its loss or gradient was not finite, or a health rule took it back.
     StepSkipped {
         /// Which.
         step: u64,
@@ -252,4 +252,6 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A health rule fired.
+    Ruled(Ruling),
 }

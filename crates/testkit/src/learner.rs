@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use stateset_domain::{
-    Artifact, Group, Learner, LearnerError, NamedTensor, PolicySnapshot, PolicyVersion, StepReport, Stream,
+    Adjustments, Artifact, Group, Learner, LearnerError, NamedTensor, PolicySnapshot, PolicyVersion, StepReport, Stream,
 };
 
 /// Its "weights" are four numbers to which every step adds a hash of exactly what it was trained on, in order: tokens, log-probs,
-/// versions and rewards. Two runs whose digests agree were trained on the same batches.
+/// versions and rewards, times the scale of the learning rate. Two runs whose digests agree were trained on the same batches.
 #[derive(Debug, Clone, Default)]
 pub struct CountingLearner {
     weights: [f32; 4],
+    before: [f32; 4],
+    adjustments: Adjustments,
     step: u64,
 }
 
@@ -36,7 +38,9 @@ impl Learner for CountingLearner {
             let numbers = numbers.chain(episode.versions.iter().map(|version| version.0));
             hash = numbers.chain([u64::from(reward.to_bits())]).fold(hash, |hash, number| hash.fork(number));
         }
-        self.weights.iter_mut().for_each(|weight| *weight += hash.uniform() as f32);
+        let lr = self.adjustments.lr_scale;
+        self.before = self.weights;
+        self.weights.iter_mut().for_each(|weight| *weight += (lr * hash.uniform()) as f32);
         self.step += 1;
         let train_tokens =
             groups.iter().flat_map(|group| &group.members).map(|episode| episode.tokens.len() as u64).sum();
@@ -44,10 +48,19 @@ impl Learner for CountingLearner {
             loss: -hash.uniform(),
             entropy: 1.0,
             grad_norm: 1.0,
-            lr: 1.0,
+            lr,
             train_tokens,
             ..StepReport::default()
         })
+    }
+
+    fn undo(&mut self) -> Result<(), LearnerError> {
+        self.weights = self.before;
+        Ok(())
+    }
+
+    fn adjust(&mut self, adjustments: &Adjustments) {
+        self.adjustments = *adjustments;
     }
 
     fn snapshot(&self) -> Result<PolicySnapshot, LearnerError> {
@@ -72,6 +85,7 @@ impl Learner for CountingLearner {
         let (weights, rest) = weights.as_chunks::<4>();
         let weights: Vec<f32> = weights.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         self.weights = weights.try_into().ok().filter(|_| rest.is_empty()).ok_or_else(unusable)?;
+        self.before = self.weights;
         self.step = u64::from_le_bytes(*step);
         Ok(())
     }

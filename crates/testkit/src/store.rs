@@ -53,4 +53,14 @@ impl Store for MemoryStore {
     fn oldest(&self) -> Result<Option<u64>, StoreError> {
         Ok(self.lock().checkpoints.first().map(|checkpoint| checkpoint.progress.step))
     }
+
+    fn latest_healthy(&self, at_most: u64) -> Result<Option<Checkpoint>, StoreError> {
+        let fits = |kept: &&Checkpoint| kept.progress.healthy && kept.progress.step <= at_most;
+        Ok(self.lock().checkpoints.iter().rfind(fits).cloned())
+    }
+
+    fn forget_after(&mut self, step: u64) -> Result<(), StoreError> {
+        self.lock().checkpoints.retain(|checkpoint| checkpoint.progress.step <= step);
+        Ok(())
+    }
 }

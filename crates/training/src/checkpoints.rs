@@ -107,9 +107,32 @@ impl CheckpointFolder {
         sync_folder(folder)
     }
 
+    /// Drops what is beyond the retention limit, but never the two newest healthy checkpoints: they are the way back, and the newest one
+    /// may not be far enough.
     fn prune(&self) -> Result<(), StoreError> {
         let steps = self.steps()?;
-        for step in &steps[..steps.len().saturating_sub(self.keep)] {
+        let old = &steps[..steps.len().saturating_sub(self.keep)];
+        if old.is_empty() {
+            return Ok(());
+        }
+        let newest = self.newest_healthy(&steps)?;
+        let before: Vec<u64> =
+            steps.iter().copied().filter(|step| newest.is_some_and(|newest| *step < newest)).collect();
+        let way_back = [newest, self.newest_healthy(&before)?];
+        self.remove(old.iter().filter(|step| !way_back.contains(&Some(**step))))
+    }
+
+    fn newest_healthy(&self, steps: &[u64]) -> Result<Option<u64>, StoreError> {
+        for step in steps.iter().rev() {
+            if manifest(&self.path(*step))?.progress.healthy {
+                return Ok(Some(*step));
+            }
+        }
+        Ok(None)
+    }
+
+    fn remove<'a>(&self, steps: impl Iterator<Item = &'a u64>) -> Result<(), StoreError> {
+        for step in steps {
             let path = self.path(*step);
             fs::remove_dir_all(&path).map_err(io("remove", &path))?;
         }
@@ -153,6 +176,16 @@ impl Store for CheckpointFolder {
     fn oldest(&self) -> Result<Option<u64>, StoreError> {
         Ok(self.steps()?.first().copied())
     }
+
+    fn latest_healthy(&self, at_most: u64) -> Result<Option<Checkpoint>, StoreError> {
+        let steps: Vec<u64> = self.steps()?.into_iter().filter(|step| *step <= at_most).collect();
+        self.newest_healthy(&steps)?.map(|step| read(&self.path(step))).transpose()
+    }
+
+    fn forget_after(&mut self, step: u64) -> Result<(), StoreError> {
+        self.remove(self.steps()?.iter().rev().filter(|later| **later > step))?;
+        sync_folder(&self.root)
+    }
 }
 
 /// A file that was written and is gone is damage, not trouble with the file system.
@@ -163,14 +196,19 @@ fn read_file(path: &Path) -> Result<Vec<u8>, StoreError> {
     })
 }
 
-/// Reads and verifies one checkpoint.
-fn read(folder: &Path) -> Result<Checkpoint, StoreError> {
+fn manifest(folder: &Path) -> Result<Manifest, StoreError> {
     let path = folder.join(MANIFEST);
     let text = read_file(&path)?;
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| corrupt(&path, error.to_string()))?;
     if manifest.format != 1 {
         return Err(corrupt(&path, format!("format {} is not one this version reads (1)", manifest.format)));
     }
+    Ok(manifest)
+}
+
+/// Reads and verifies one checkpoint.
+fn read(folder: &Path) -> Result<Checkpoint, StoreError> {
+    let manifest = manifest(folder)?;
     let mut artifacts = Vec::new();
     for entry in &manifest.files {
         let path = folder.join(&entry.name);

@@ -7,8 +7,8 @@
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use stateset_algorithms::{Evaluation, Grpo, Normalizer, Schedule, Sequence, Staleness};
-use stateset_domain::{Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport};
-use stateset_models::{Autograd, Pretrained, read_tensors, write_tensors};
+use stateset_domain::{Adjustments, Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport};
+use stateset_models::{Autograd, HostWeights, Pretrained, read_tensors, write_tensors};
 
 use crate::batch::{Batch, pack};
 use crate::{Example, Gradients, Optimizer, OptimizerSettings, micro_batches};
@@ -32,6 +32,8 @@ pub struct LearnerSettings {
     pub temperature: f32,
     /// Tokens of one forward pass. Changes memory, not the gradient.
     pub micro_batch_tokens: usize,
+    /// Whether a step can be taken back. It costs a copy of weights and optimizer.
+    pub undoable: bool,
 }
 
 /// Trains a decoder by group-relative policy optimisation.
@@ -40,7 +42,13 @@ pub struct GrpoLearner {
     model: Autograd,
     reference: Autograd,
     optimizer: Optimizer,
+    /// As made; the temperature and the weight of the KL term as adjusted since.
     settings: LearnerSettings,
+    /// What the temperature and the weight of the KL term were made as.
+    made: (f32, f64),
+    lr_scale: f64,
+    /// Weights and optimizer before the last step, if it can be taken back.
+    before: Option<(HostWeights, Optimizer)>,
     step: u64,
 }
 
@@ -89,7 +97,8 @@ impl GrpoLearner {
         let model = Autograd::new(&base.weights).map_err(compute)?;
         let reference = Autograd::new(&base.weights).map_err(compute)?;
         let optimizer = Optimizer::new(&model, settings.optimizer.clone());
-        Ok(Self { base, model, reference, optimizer, settings, step: 0 })
+        let made = (settings.temperature, settings.grpo.kl_coef);
+        Ok(Self { base, model, reference, optimizer, settings, made, lr_scale: 1.0, before: None, step: 0 })
     }
 
     /// The examples to compute. Without a KL term, one without advantage has no gradient at all: it is counted, and not computed,
@@ -112,11 +121,13 @@ impl GrpoLearner {
         let batch = Batch::new(groups, &self.settings.grpo, PolicyVersion(self.step - 1))?;
         let normalizer = self.settings.grpo.normalizer(batch.examples.iter().map(Example::scored_tokens));
         let examples = self.computed(&batch);
-        let lr = self.settings.learning_rate * self.settings.schedule.multiplier(self.step, self.settings.total_steps);
+        let LearnerSettings { learning_rate, schedule, total_steps, .. } = &self.settings;
+        let lr = learning_rate * self.lr_scale * schedule.multiplier(self.step, *total_steps);
         let mut report = StepReport { lr, frac_zero_std_groups: batch.frac_zero_std_groups, ..ages(&batch) };
         // Only a later epoch can fail after the weights have moved.
-        let before = (self.settings.grpo.epochs > 1).then(|| self.model.weights().map(|w| (w, self.optimizer.clone())));
-        let before = before.transpose().map_err(compute)?;
+        let kept = self.settings.undoable || self.settings.grpo.epochs > 1;
+        let before = kept.then(|| self.model.weights().map(|w| (w, self.optimizer.clone())));
+        self.before = before.transpose().map_err(compute)?;
         let mut first = FirstEpoch::default();
         for epoch in 0..self.settings.grpo.epochs {
             let mut gradients = Gradients::zeros(&self.model);
@@ -124,10 +135,7 @@ impl GrpoLearner {
             let norm = gradients.norm();
             report.train_tokens += examples.iter().map(|example| example.tokens.len() as u64).sum::<u64>();
             if !(found.evaluation.loss.is_finite() && norm.is_finite()) {
-                if let Some((weights, optimizer)) = before {
-                    self.model = Autograd::new(&weights).map_err(compute)?;
-                    self.optimizer = optimizer;
-                }
+                self.take_back()?;
                 return Ok(StepReport { loss: found.evaluation.loss, grad_norm: norm, skipped: true, ..report });
             }
             if epoch == 0 {
@@ -144,7 +152,16 @@ impl GrpoLearner {
             report.entropy = found.entropy_sum / found.evaluation.tokens.max(1) as f64;
             self.optimizer.update(&self.model, &gradients, norm, lr).map_err(compute)?;
         }
+        self.before = self.before.take().filter(|_| self.settings.undoable);
         Ok(report)
+    }
+
+    fn take_back(&mut self) -> Result<(), LearnerError> {
+        if let Some((weights, optimizer)) = self.before.take() {
+            self.model = Autograd::new(&weights).map_err(compute)?;
+            self.optimizer = optimizer;
+        }
+        Ok(())
     }
 
     fn epoch(
@@ -230,6 +247,17 @@ impl Learner for GrpoLearner {
         rayon::scope(|_| self.train(groups))
     }
 
+    fn undo(&mut self) -> Result<(), LearnerError> {
+        self.take_back()
+    }
+
+    fn adjust(&mut self, adjustments: &Adjustments) {
+        let (temperature, kl_coef) = self.made;
+        self.lr_scale = adjustments.lr_scale;
+        self.settings.temperature = adjustments.temperature.unwrap_or(temperature);
+        self.settings.grpo.kl_coef = adjustments.kl_coef.unwrap_or(kl_coef);
+    }
+
     fn snapshot(&self) -> Result<PolicySnapshot, LearnerError> {
         let weights = self.model.weights().map_err(compute)?;
         Ok(PolicySnapshot::new(PolicyVersion(self.step), weights.to_tensors()))
@@ -257,6 +285,7 @@ impl Learner for GrpoLearner {
         }
         self.model = Autograd::new(&model.weights).map_err(compute)?;
         self.optimizer.restore(&averages, saved.optimizer_updates)?;
+        self.before = None;
         self.step = saved.step;
         Ok(())
     }

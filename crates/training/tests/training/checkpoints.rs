@@ -13,7 +13,7 @@ fn checkpoint(step: u64, contents: &str) -> Checkpoint {
     let file = |name: &str, bytes: &[u8]| Artifact { name: name.into(), bytes: bytes.to_vec() };
     let episodes = EpisodeCounts { started: 9, completed: 8, failed: 1, duplicated: 0 };
     Checkpoint {
-        progress: Progress { seed: 3, step, episodes, policy_digest: PolicySnapshot::digest_of(&[]) },
+        progress: Progress { seed: 3, step, episodes, policy_digest: PolicySnapshot::digest_of(&[]), healthy: true },
         artifacts: vec![file("model.safetensors", contents.as_bytes()), file("empty", b"")],
     }
 }
@@ -66,6 +66,23 @@ fn the_newest_ones_stay() {
     let (root, store) = folder(2, [8, 9, 10, 11]);
     assert_eq!(names(root.path()), ["step-000010", "step-000011"]);
     assert_eq!(store.latest().unwrap().unwrap().progress.step, 11);
+}
+
+#[test]
+fn the_newest_healthy_ones_stay_however_many_unhealthy_ones_follow() {
+    let (root, mut store) = folder(2, [1, 2, 3]);
+    for step in [4, 5, 6] {
+        let mut ill = checkpoint(step, "weights");
+        ill.progress.healthy = false;
+        store.save(&ill).unwrap();
+    }
+    assert_eq!(names(root.path()), ["step-000002", "step-000003", "step-000005", "step-000006"]);
+    let healthy =
+        |store: &CheckpointFolder, at_most| store.latest_healthy(at_most).unwrap().map(|kept| kept.progress.step);
+    assert_eq!((healthy(&store, 6), healthy(&store, 2), healthy(&store, 1)), (Some(3), Some(2), None));
+    store.forget_after(3).unwrap();
+    assert_eq!(names(root.path()), ["step-000002", "step-000003"]);
+    assert_eq!(store.latest().unwrap().unwrap().progress.step, 3);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 // Clippy lets only functions marked #[test] unwrap, not what they call.
 #![allow(clippy::unwrap_used)]
 
+mod adjustments;
 mod checkpoints;
 mod failures;
 mod learning;
@@ -74,6 +75,7 @@ fn settings() -> LearnerSettings {
         optimizer: OptimizerSettings::default(),
         temperature: 1.0,
         micro_batch_tokens: 128,
+        undoable: false,
     }
 }
 
