@@ -123,7 +123,11 @@ impl Bench {
         match self.home.recv().await.unwrap() {
             LearnerMsg::Completed { trajectory, .. } => Ok(trajectory.reward.unwrap()),
             LearnerMsg::Aborted { failure, .. } => Err(failure),
-            LearnerMsg::Begin | LearnerMsg::Reissue { .. } | LearnerMsg::StepTaken { .. } | LearnerMsg::Interrupt => {
+            LearnerMsg::Begin
+            | LearnerMsg::Resume
+            | LearnerMsg::Reissue { .. }
+            | LearnerMsg::StepTaken { .. }
+            | LearnerMsg::Interrupt => {
                 panic!("no ticket sends this")
             }
         }
