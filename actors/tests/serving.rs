@@ -60,6 +60,8 @@ async fn an_engine_answers_nobody_before_it_holds_what_was_published() {
 async fn an_engine_that_holds_other_weights_says_so_and_answers_nobody() {
     let slot = Arc::default();
     let engine = serving(&slot, || DeafEngine(scripted())).await;
+    // Its thread is up once it answers, and has seen no weights yet.
+    assert!(generate(&engine).await.is_err());
     slot.set(snapshot(3));
     assert!(!load(&engine).await, "the digest is that of what it holds");
     assert!(matches!(generate(&engine).await, Err(EngineError::Request(_))));
