@@ -1,15 +1,21 @@
 //! The health monitor actor: looks at every step, and notices when there are none.
 //!
-//! It reads shared counters and the table of live conversations, so that it works while every other mailbox is stuck.
+//! It reads shared counters and the table of live conversations, so that it works while every other mailbox is stuck. When nothing moves
+//! for too long it says who waits for whom, and has the one restarted who is to blame. If that does not help, the
+//! [`LastResort`](crate::LastResort) ends the process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use stateset_telemetry::Event;
 use tokio::time::Instant;
 
-use crate::policy::{HealthPolicy, Issue, Onsets, Watchdog};
-use crate::protocol::{HealthMsg, Instruments, LiveConversation, Site};
+use crate::policy::{HealthPolicy, Issue, Onsets, Watchdog, suspect};
+use crate::protocol::{HealthMsg, Instruments, Site};
+
+/// Has an actor restarted, with all that depends on it. Must not wait for it.
+pub type Restarter = Arc<dyn Fn(Site) + Send + Sync>;
 
 /// Reports what looks unhealthy.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,6 +28,8 @@ pub struct HealthMonitorArguments {
     pub policy: HealthPolicy,
     /// How long the counters may stand still.
     pub stall: Duration,
+    /// Restarts who is to blame for it.
+    pub restart: Restarter,
     /// What to read, and to report through.
     pub instruments: Instruments,
 }
@@ -31,6 +39,8 @@ pub struct HealthMonitorState {
     policy: HealthPolicy,
     onsets: Onsets,
     watchdog: Option<Watchdog>,
+    stall: Duration,
+    restart: Restarter,
     /// Time between two looks at the counters.
     period: Duration,
     started: Instant,
@@ -48,12 +58,13 @@ impl Actor for HealthMonitorActor {
         myself: ActorRef<HealthMsg>,
         arguments: HealthMonitorArguments,
     ) -> Result<HealthMonitorState, ActorProcessingErr> {
-        let HealthMonitorArguments { policy, stall, instruments } = arguments;
+        let HealthMonitorArguments { policy, stall, restart, instruments } = arguments;
         let period = stall / 4;
         myself.send_after(period, || HealthMsg::Tick);
         let watchdog = Some(Watchdog::new(stall));
         let onsets = Onsets::default();
-        Ok(HealthMonitorState { policy, onsets, watchdog, period, started: Instant::now(), step: 0, instruments })
+        let started = Instant::now();
+        Ok(HealthMonitorState { policy, onsets, watchdog, stall, restart, period, started, step: 0, instruments })
     }
 
     async fn handle(
@@ -73,10 +84,7 @@ impl Actor for HealthMonitorActor {
                 let (reading, now) = (state.instruments.vitals.read(), state.started.elapsed());
                 if let Some(watchdog) = &mut state.watchdog {
                     if let Some(issue) = watchdog.look(reading, now) {
-                        state.report(
-                            issue,
-                            format!("reported; {}", who_waits(&state.instruments.conversations.snapshot())),
-                        );
+                        state.unblock(issue);
                     }
                     myself.send_after(state.period, || HealthMsg::Tick);
                 }
@@ -92,18 +100,13 @@ impl HealthMonitorState {
         let Issue { rule, value, limit } = issue;
         self.instruments.emit(Event::HealthIssue { rule: rule.into(), step: self.step, value, limit, decision });
     }
-}
 
-/// Who waits for whom, in a line; `live` is oldest first.
-fn who_waits(live: &[LiveConversation]) -> String {
-    let Some(oldest) = live.first() else {
-        return "no conversation is live".into();
-    };
-    let whom = oldest.waits_for.map_or("nobody", Site::name);
-    format!(
-        "{} conversations are live, the oldest ({}) waits for {whom} in turn {}",
-        live.len(),
-        oldest.episode,
-        oldest.turn
-    )
+    /// Says who waits for whom, and has the one restarted who is to blame.
+    fn unblock(&self, stall: Issue) {
+        let sight = self.instruments.look();
+        let blamed = suspect(&sight, self.stall);
+        let action = format!("{blamed} is restarted");
+        self.instruments.emit(Event::Stalled { still_seconds: stall.value, waits: sight.lines(), action });
+        (self.restart)(blamed);
+    }
 }

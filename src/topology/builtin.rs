@@ -62,7 +62,7 @@ fn learner(seat: &Seat<'_, LearnerMsg>) -> Result<ChildSpec, SeatError> {
         epoch: 0,
         permits: common.permits.clone(),
         slot: common.slot.clone(),
-        lease: Lease::default(),
+        lease: Lease::patient(common.parts.limits.deadlines.thread),
         home: seat.home(),
         environment: seat.port("environment")?,
         inference: seat.port("inference")?,
@@ -76,13 +76,15 @@ fn learner(seat: &Seat<'_, LearnerMsg>) -> Result<ChildSpec, SeatError> {
 
 fn inference(seat: &Seat<'_, InferenceMsg>) -> Result<ChildSpec, SeatError> {
     let (build, slot) = (seat.common().parts.engine.clone(), seat.common().slot.clone());
-    let arguments = InferenceArguments { build, slot, lease: Lease::default(), instruments: seat.instruments() };
+    let lease = Lease::patient(seat.common().parts.limits.deadlines.thread);
+    let arguments = InferenceArguments { build, slot, lease, instruments: seat.instruments() };
     Ok(seat.actor(move |_| (InferenceActor, arguments.clone())))
 }
 
 fn checkpointer(seat: &Seat<'_, CheckpointerMsg>) -> Result<ChildSpec, SeatError> {
     let (build, journal) = (seat.common().parts.store.clone(), seat.common().parts.journal.clone());
-    let arguments = CheckpointerArguments { build, journal, lease: Lease::default(), instruments: seat.instruments() };
+    let lease = Lease::patient(seat.common().parts.limits.deadlines.thread);
+    let arguments = CheckpointerArguments { build, journal, lease, instruments: seat.instruments() };
     Ok(seat.actor(move |_| (CheckpointerActor, arguments.clone())))
 }
 
@@ -103,11 +105,9 @@ fn health_monitor(seat: &Seat<'_, HealthMsg>) -> Result<ChildSpec, SeatError> {
     let parts = &seat.common().parts;
     let episodes_per_step = u64::from(parts.plan.groups_per_step) * u64::from(parts.plan.group_size);
     let policy = HealthPolicy { limits: parts.limits.health.clone(), episodes_per_step };
-    let (stall, instruments) = (parts.limits.stall, seat.instruments());
-    Ok(seat.actor(move |_| {
-        let (policy, instruments) = (policy.clone(), instruments.clone());
-        (HealthMonitorActor, HealthMonitorArguments { policy, stall, instruments })
-    }))
+    let (stall, restart, instruments) = (parts.limits.stall, parts.restart.clone(), seat.instruments());
+    let arguments = HealthMonitorArguments { policy, stall, restart, instruments };
+    Ok(seat.actor(move |_| (HealthMonitorActor, arguments.clone())))
 }
 
 /// Conversations are started one by one, by the environment: what stands behind their address is known once they are wired.

@@ -5,9 +5,11 @@ mod plan;
 mod recollection;
 mod round;
 mod summary;
+mod suspicion;
 
 pub use health::{HealthLimits, HealthPolicy, Issue, Onsets, Watchdog};
 pub use plan::{Place, Plan, Task};
 pub use recollection::{Recollection, RecordedStep};
 pub use round::{Decision, Harvest, Retries, Round};
 pub use summary::Summary;
+pub use suspicion::suspect;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stateset_telemetry::{Event, EventSink};
 
-use crate::protocol::{Conversations, Probe, Site, Vitals};
+use crate::protocol::{Conversations, Probe, Site, Threads, Vitals};
 
 /// The longest a request may take, the time that its receiver needs to be restarted included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Deadlines {
     pub load: Duration,
     /// Writing or reading a checkpoint.
     pub save: Duration,
+    /// For a dedicated thread to end once its successor is there.
+    pub thread: Duration,
 }
 
 impl Default for Deadlines {
@@ -31,6 +33,7 @@ impl Default for Deadlines {
             judge: seconds(30),
             load: seconds(60),
             save: seconds(60),
+            thread: seconds(30),
         }
     }
 }
@@ -46,13 +49,15 @@ pub struct Instruments {
     pub vitals: Arc<Vitals>,
     /// Who is talking now.
     pub conversations: Arc<Conversations>,
+    /// What the dedicated threads are doing.
+    pub threads: Arc<Threads>,
 }
 
 impl Instruments {
     /// Instruments that begin at zero.
     #[must_use]
     pub fn new(events: Arc<dyn EventSink>, probe: Arc<dyn Probe>) -> Self {
-        Self { events, probe, vitals: Arc::default(), conversations: Arc::default() }
+        Self { events, probe, vitals: Arc::default(), conversations: Arc::default(), threads: Arc::default() }
     }
 
     pub(crate) fn visit(&self, site: Site) {

@@ -9,6 +9,7 @@ mod check;
 mod checkpoint;
 mod contracts;
 mod failure;
+mod fence;
 mod generation;
 mod group;
 mod ids;
@@ -27,6 +28,7 @@ pub use contracts::{
     Engine, EngineError, Journal, Learner, LearnerError, Store, StoreError, Tokenizer, TokenizerError,
 };
 pub use failure::FailureKind;
+pub use fence::Fence;
 pub use generation::{Completion, Finish, Finished, GenerateRequest, Poll, Sampling};
 pub use group::Group;
 pub use ids::{EpisodeId, GroupId, PolicyVersion, Purpose, RequestId};
