@@ -18,6 +18,7 @@
 pub mod chat;
 pub mod cli;
 pub mod config;
+mod inspect;
 mod judge;
 pub mod model;
 mod pretrain;

@@ -12,6 +12,7 @@
 //! | `journal/`          | what was accepted since, so that it need not be done again  |
 //! | `summary.json`      | the result                                                  |
 //! | `report.html`       | the result, to look at                                      |
+//! | `.inspect.sock`     | where the process that runs can be looked into              |
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -176,6 +177,18 @@ impl RunFiles {
     #[must_use]
     pub fn summary(&self) -> PathBuf {
         self.path.join("summary.json")
+    }
+
+    /// `.inspect.sock`, while a process runs.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.path.join(".inspect.sock")
+    }
+
+    /// `.inspect`: the socket's path, if it is elsewhere.
+    #[must_use]
+    pub fn socket_elsewhere(&self) -> PathBuf {
+        self.path.join(".inspect")
     }
 
     /// `report.html`.

@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use stateset_domain::{Checkpoint, Durability, Entry, Journal, Replay, Store, StoreError};
+use stateset_domain::{Checkpoint, Durability, Entry, Fence, Journal, Replay, Store, StoreError};
 use stateset_telemetry::Event;
 
 use crate::protocol::{CheckpointerMsg, Instruments, Reply, Site};
 use crate::thread::{Confined, Lease, ThreadEnded};
 
-/// Opens a store, on the thread where it will live.
-pub type StoreFactory = Arc<dyn Fn() -> Result<Box<dyn Store>, StoreError> + Send + Sync>;
+/// Opens a store, on the thread where it will live, with the right to write that it has.
+pub type StoreFactory = Arc<dyn Fn(Fence) -> Result<Box<dyn Store>, StoreError> + Send + Sync>;
 
 /// Opens a journal, on the thread where it will live.
 pub type JournalFactory = Arc<dyn Fn() -> Result<Box<dyn Journal>, StoreError> + Send + Sync>;
@@ -60,7 +60,8 @@ impl Actor for CheckpointerActor {
         arguments: CheckpointerArguments,
     ) -> Result<CheckpointerState, ActorProcessingErr> {
         let CheckpointerArguments { build, journal: open, lease, instruments } = arguments;
-        let build = move || build().map(|store| Files { store, open, journal: None });
+        instruments.threads.watch(Site::Checkpointer, &lease, &instruments.events);
+        let build = move |fence| build(fence).map(|store| Files { store, open, journal: None });
         let files = Confined::spawn("checkpointer", lease, build)?;
         Ok(CheckpointerState { files, instruments })
     }

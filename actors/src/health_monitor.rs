@@ -2,16 +2,22 @@
 //!
 //! What steps look like is judged by the learner, which has to act on it.
 //!
-//! It reads shared counters and the table of live conversations, so that it works while every other mailbox is stuck.
+//! It reads shared counters and the table of live conversations, so that it works while every other mailbox is stuck. When nothing moves
+//! for too long it says who waits for whom, and has the one restarted who is to blame. If that does not help, the
+//! [`LastResort`](crate::LastResort) ends the process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use stateset_telemetry::Event;
 use tokio::time::Instant;
 
-use crate::policy::{Issue, Watchdog};
-use crate::protocol::{HealthMsg, Instruments, LiveConversation, Site};
+use crate::policy::{Issue, Watchdog, suspect};
+use crate::protocol::{HealthMsg, Instruments, Site};
+
+/// Has an actor restarted, with all that depends on it. Must not wait for it.
+pub type Restarter = Arc<dyn Fn(Site) + Send + Sync>;
 
 /// Reports what looks unhealthy.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,6 +28,8 @@ pub struct HealthMonitorActor;
 pub struct HealthMonitorArguments {
     /// How long the counters may stand still.
     pub stall: Duration,
+    /// Restarts who is to blame for it.
+    pub restart: Restarter,
     /// What to read, and to report through.
     pub instruments: Instruments,
 }
@@ -29,10 +37,11 @@ pub struct HealthMonitorArguments {
 /// What the monitor remembers.
 pub struct HealthMonitorState {
     watchdog: Option<Watchdog>,
+    stall: Duration,
+    restart: Restarter,
     /// Time between two looks at the counters.
     period: Duration,
     started: Instant,
-    step: u64,
     instruments: Instruments,
 }
 
@@ -46,11 +55,11 @@ impl Actor for HealthMonitorActor {
         myself: ActorRef<HealthMsg>,
         arguments: HealthMonitorArguments,
     ) -> Result<HealthMonitorState, ActorProcessingErr> {
-        let HealthMonitorArguments { stall, instruments } = arguments;
+        let HealthMonitorArguments { stall, restart, instruments } = arguments;
         let period = stall / 4;
         myself.send_after(period, || HealthMsg::Tick);
         let watchdog = Some(Watchdog::new(stall));
-        Ok(HealthMonitorState { watchdog, period, started: Instant::now(), step: 0, instruments })
+        Ok(HealthMonitorState { watchdog, stall, restart, period, started: Instant::now(), instruments })
     }
 
     async fn handle(
@@ -61,15 +70,13 @@ impl Actor for HealthMonitorActor {
     ) -> Result<(), ActorProcessingErr> {
         state.instruments.visit(Site::HealthMonitor);
         match message {
-            HealthMsg::Step(metrics) => state.step = metrics.step,
+            // Steps are seen by the counters.
+            HealthMsg::Step(_) => {}
             HealthMsg::Tick => {
                 let (reading, now) = (state.instruments.vitals.read(), state.started.elapsed());
                 if let Some(watchdog) = &mut state.watchdog {
                     if let Some(issue) = watchdog.look(reading, now) {
-                        let waiting = who_waits(&state.instruments.conversations.snapshot());
-                        let stall = format!("nothing has moved for {:.0} s; {waiting}", issue.value);
-                        state.instruments.health.stalled(Some(stall));
-                        state.report(issue, format!("reported; {waiting}"));
+                        state.unblock(issue);
                     }
                     myself.send_after(state.period, || HealthMsg::Tick);
                 }
@@ -81,22 +88,13 @@ impl Actor for HealthMonitorActor {
 }
 
 impl HealthMonitorState {
-    fn report(&self, issue: Issue, decision: String) {
-        let Issue { rule, value, limit } = issue;
-        self.instruments.emit(Event::HealthIssue { rule: rule.into(), step: self.step, value, limit, decision });
+    /// Says who waits for whom, and has the one restarted who is to blame.
+    fn unblock(&self, stall: Issue) {
+        let sight = self.instruments.look();
+        let blamed = suspect(&sight, self.stall);
+        let action = format!("{blamed} is restarted");
+        self.instruments.health.stalled(Some(format!("nothing has moved for {:.0} s; {action}", stall.value)));
+        self.instruments.emit(Event::Stalled { still_seconds: stall.value, waits: sight.lines(), action });
+        (self.restart)(blamed);
     }
-}
-
-/// Who waits for whom, in a line; `live` is oldest first.
-fn who_waits(live: &[LiveConversation]) -> String {
-    let Some(oldest) = live.first() else {
-        return "no conversation is live".into();
-    };
-    let whom = oldest.waits_for.map_or("nobody", Site::name);
-    format!(
-        "{} conversations are live, the oldest ({}) waits for {whom} in turn {}",
-        live.len(),
-        oldest.episode,
-        oldest.turn
-    )
 }

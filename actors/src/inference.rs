@@ -5,7 +5,8 @@
 //! restarted engine, or one that has loaded something else, serves the current weights or nothing.
 //!
 //! A load takes effect between two steps of the engine. A request in flight begins again under the new weights, so that every reply is of
-//! one version; an episode goes on with the new version from its next reply, or from this one. If the thread ends, so does the actor; callers see their replies dropped, and their episodes are tried again.
+//! one version; an episode goes on with the new version from its next reply, or from this one. If the thread ends, so does the actor; and
+//! if the actor ends, callers see their replies dropped at once, even if the thread hangs. Their episodes are tried again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use stateset_domain::{Completion, Digest, Engine, EngineError, GenerateRequest, PolicyVersion, RequestId};
 use stateset_telemetry::Event;
 
-use crate::protocol::{InferenceMsg, Instruments, PolicySlot, Prompt, Reply, Site};
-use crate::thread::{self, Lease, ThreadEnded};
+use crate::owed::{Debtor, Owed};
+use crate::protocol::{InferenceMsg, Instruments, PolicySlot, Prompt, Site};
+use crate::thread::{self, Held, Lease, ThreadEnded};
 
 /// Builds an engine, on the thread where it will live.
 pub type EngineFactory = Arc<dyn Fn() -> Result<Box<dyn Engine>, EngineError> + Send + Sync>;
@@ -38,15 +40,21 @@ pub struct InferenceArguments {
     pub instruments: Instruments,
 }
 
-/// The actor's end of the queue to the engine's thread.
+/// The actor's end of the queue to the engine's thread, and what it owes.
 pub struct InferenceState {
     commands: Sender<Command>,
+    loads: Debtor<Loaded>,
+    generations: Debtor<Generated>,
     instruments: Instruments,
 }
 
+type Loaded = Result<Digest, EngineError>;
+type Generated = Result<Completion, EngineError>;
+
+/// Numbers name the replies that are owed.
 enum Command {
-    Load(Reply<Result<Digest, EngineError>>),
-    Generate(Prompt, Reply<Result<Completion, EngineError>>),
+    Load(u64),
+    Generate(Prompt, u64),
     Release(u64),
 }
 
@@ -65,11 +73,16 @@ impl Actor for InferenceActor {
     ) -> Result<InferenceState, ActorProcessingErr> {
         let InferenceArguments { build, slot, lease, instruments } = arguments;
         let (commands, queue) = bounded(QUEUE);
-        let reporting = instruments.clone();
-        let body = move || Serving::new(build()?, slot, reporting).run(&queue);
+        let (loads, generations) = (Debtor::new(), Debtor::new());
+        let (reporting, owed) = (instruments.clone(), (loads.owed(), generations.owed()));
+        instruments.threads.watch(Site::Inference, &lease, &instruments.events);
+        let body = move |held: &Held| match held.work(|| build()) {
+            Some(engine) => Serving::new(engine?, slot, owed, reporting).run(&queue, held),
+            None => Ok(()),
+        };
         let ended = move |cause| drop(myself.cast(InferenceMsg::Ended { cause }));
         thread::spawn("inference", lease, body, ended)?;
-        Ok(InferenceState { commands, instruments })
+        Ok(InferenceState { commands, loads, generations, instruments })
     }
 
     async fn handle(
@@ -80,8 +93,8 @@ impl Actor for InferenceActor {
     ) -> Result<(), ActorProcessingErr> {
         state.instruments.visit(Site::Inference);
         let command = match message {
-            InferenceMsg::Load { reply } => Command::Load(reply),
-            InferenceMsg::Generate { prompt, reply } => Command::Generate(prompt, reply),
+            InferenceMsg::Load { reply } => Command::Load(state.loads.owe(reply)),
+            InferenceMsg::Generate { prompt, reply } => Command::Generate(prompt, state.generations.owe(reply)),
             InferenceMsg::Release { conversation } => Command::Release(conversation),
             InferenceMsg::Ended { cause } => return Err(ThreadEnded(cause).into()),
         };
@@ -95,6 +108,8 @@ impl Actor for InferenceActor {
 struct Serving {
     engine: Box<dyn Engine>,
     slot: Arc<PolicySlot>,
+    loads: Owed<Loaded>,
+    generations: Owed<Generated>,
     instruments: Instruments,
     served: Option<(PolicyVersion, Digest)>,
     waiting: HashMap<RequestId, Waiting>,
@@ -103,54 +118,67 @@ struct Serving {
 
 struct Waiting {
     conversation: u64,
-    reply: Reply<Result<Completion, EngineError>>,
+    reply: u64,
 }
 
 impl Serving {
-    fn new(engine: Box<dyn Engine>, slot: Arc<PolicySlot>, instruments: Instruments) -> Self {
-        Self { engine, slot, instruments, served: None, waiting: HashMap::new(), next: 0 }
+    fn new(
+        engine: Box<dyn Engine>,
+        slot: Arc<PolicySlot>,
+        (loads, generations): (Owed<Loaded>, Owed<Generated>),
+        instruments: Instruments,
+    ) -> Self {
+        Self { engine, slot, loads, generations, instruments, served: None, waiting: HashMap::new(), next: 0 }
     }
 
-    fn run(mut self, commands: &Receiver<Command>) -> Result<(), EngineError> {
+    /// Serves until nobody asks any more, or this thread has been replaced.
+    fn run(mut self, commands: &Receiver<Command>, held: &Held) -> Result<(), EngineError> {
         if self.slot.current().is_some() {
-            self.load()?;
-            if self.served.is_none() {
+            held.work(|| self.load(held)).transpose()?;
+            if self.served.is_none() && held.holds() {
                 return Err(EngineError::Snapshot("the engine holds other weights than were published".into()));
             }
         }
-        loop {
+        while held.holds() {
             if self.waiting.is_empty() {
                 match commands.recv() {
-                    Ok(command) => self.accept(command),
+                    Ok(command) => held.work(|| self.accept(command, held)),
                     Err(_) => return Ok(()),
-                }
+                };
             }
             loop {
                 match commands.try_recv() {
-                    Ok(command) => self.accept(command),
+                    Ok(command) => held.work(|| self.accept(command, held)),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return Ok(()),
-                }
+                };
             }
             if !self.waiting.is_empty() {
-                self.step()?;
+                held.work(|| self.step(held)).transpose()?;
             }
         }
+        Ok(())
     }
 
-    fn accept(&mut self, command: Command) {
+    fn accept(&mut self, command: Command, held: &Held) {
         match command {
-            Command::Load(reply) => drop(reply.send(self.load())),
-            Command::Generate(prompt, reply) if !reply.is_closed() => self.submit(prompt, reply),
-            Command::Generate(..) => {}
+            Command::Load(reply) => {
+                let loaded = self.load(held);
+                if held.holds() {
+                    self.loads.pay(reply, loaded);
+                }
+            }
+            Command::Generate(prompt, reply) if self.generations.is_due(reply) => self.submit(prompt, reply),
+            Command::Generate(_, reply) => self.generations.forgive(reply),
             Command::Release(conversation) => {
                 self.engine.release(conversation);
-                self.waiting.retain(|_, waiting| waiting.conversation != conversation);
+                let left = self.waiting.extract_if(|_, waiting| waiting.conversation == conversation);
+                left.for_each(|(_, waiting)| self.generations.forgive(waiting.reply));
             }
         }
     }
 
-    fn load(&mut self) -> Result<Digest, EngineError> {
+    fn load(&mut self, held: &Held) -> Result<Digest, EngineError> {
         let Some(snapshot) = self.slot.current() else {
             return Err(EngineError::Snapshot("there is none yet".into()));
         };
@@ -163,7 +191,9 @@ impl Serving {
                     return Ok(digest);
                 }
                 self.served = Some((version, digest));
-                self.instruments.emit(Event::WeightsLoaded { version, digest });
+                if held.holds() {
+                    self.instruments.emit(Event::WeightsLoaded { version, digest });
+                }
                 Ok(digest)
             }
         }
@@ -174,32 +204,34 @@ impl Serving {
         self.served = None;
         for (_, waiting) in self.waiting.drain() {
             self.engine.release(waiting.conversation);
+            self.generations.forgive(waiting.reply);
         }
     }
 
-    fn submit(&mut self, prompt: Prompt, reply: Reply<Result<Completion, EngineError>>) {
+    fn submit(&mut self, prompt: Prompt, reply: u64) {
         if self.served.is_none() {
-            drop(
-                reply.send(Err(EngineError::Request("the engine does not hold the policy that was published".into()))),
-            );
-            return;
+            let refused = EngineError::Request("the engine does not hold the policy that was published".into());
+            return self.generations.pay(reply, Err(refused));
         }
         let id = RequestId(self.next);
         self.next += 1;
         let Prompt { conversation, tokens, sampling, stop_tokens, stream } = prompt;
         match self.engine.submit(GenerateRequest { id, conversation, tokens, sampling, stop_tokens, stream }) {
             Ok(()) => drop(self.waiting.insert(id, Waiting { conversation, reply })),
-            Err(error) => drop(reply.send(Err(error))),
+            Err(error) => self.generations.pay(reply, Err(error)),
         }
     }
 
-    fn step(&mut self) -> Result<(), EngineError> {
+    fn step(&mut self, held: &Held) -> Result<(), EngineError> {
         let poll = self.engine.step()?;
+        if !held.holds() {
+            // Whoever asked has heard that nobody answers, and asks whoever serves now.
+            return Ok(());
+        }
         for finished in poll.finished {
             self.instruments.vitals.tokens_sampled(finished.completion.tokens.len());
             if let Some(waiting) = self.waiting.remove(&finished.id) {
-                // A caller that went away is no longer interested.
-                let _ = waiting.reply.send(Ok(finished.completion));
+                self.generations.pay(waiting.reply, Ok(finished.completion));
             }
         }
         if poll.live == 0 && !self.waiting.is_empty() {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
@@ -11,7 +11,7 @@ use stateset_actors::protocol::{
     Site, Ticket, Unprobed,
 };
 use stateset_actors::{
-    ConversationActor, ConversationArguments, ConversationSetup, HealthMonitorActor, HealthMonitorArguments,
+    ConversationActor, ConversationArguments, ConversationSetup, HealthMonitorActor, HealthMonitorArguments, Restarter,
 };
 use stateset_chat::ChatFormat;
 use stateset_domain::{EpisodeId, FailureKind, GroupId, Purpose, Sampling, Split};
@@ -123,18 +123,22 @@ async fn a_killed_conversation_returns_its_ticket_releases_its_prefix_and_leaves
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_monitor_notices_stillness_and_names_who_waits() {
+async fn the_monitor_notices_stillness_names_who_waits_and_has_the_awaited_one_restarted() {
     let events = Arc::new(Memory::default());
     let alone = alone(100).await;
     let instruments = Instruments { events: events.clone(), ..alone.instruments.clone() };
-    let arguments = HealthMonitorArguments { stall: Duration::from_secs(4), instruments };
+    let blamed = Arc::new(Mutex::new(Vec::new()));
+    let heard = blamed.clone();
+    let restart: Restarter = Arc::new(move |site| heard.lock().unwrap().push(site));
+    let arguments = HealthMonitorArguments { stall: Duration::from_secs(4), restart, instruments };
     let (monitor, _) = Actor::spawn(None, HealthMonitorActor, arguments).await.unwrap();
     sleep(Duration::from_secs(8)).await;
-    let [Event::HealthIssue { rule, value, decision, .. }] = &events.events()[..] else {
+    let [Event::Stalled { still_seconds, waits, action }] = &events.events()[..] else {
         panic!("{:?}", events.events())
     };
-    assert_eq!((rule.as_str(), *value), ("stalled", 4.0));
-    assert!(decision.contains("the oldest (train-1-0-0) waits for inference in turn 1"), "{decision}");
+    assert_eq!((*still_seconds, action.as_str()), (4.0, "inference is restarted"));
+    let wait = "1 conversations wait for inference, the longest (train-1-0-0) for 4.0 s in turn 1";
+    assert_eq!((&waits[..], &blamed.lock().unwrap()[..]), (&[wait.to_owned()][..], &[Site::Inference][..]));
     assert_eq!(alone.instruments.health.read().issues[0].rule, "stalled");
 
     monitor.cast(HealthMsg::Finished).unwrap();

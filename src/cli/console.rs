@@ -19,6 +19,13 @@ impl EventSink for Console {
             Event::ChildSetAside { child, restarts_in_window, quarantine_seconds: None, .. } => {
                 tracing::error!("{child} is down for good after {restarts_in_window} restarts; the others go on");
             }
+            Event::ThreadFenced { thread, epoch } => {
+                tracing::error!("thread {epoch} of {thread} does not end; it is left behind, and can write no more");
+            }
+            Event::Stalled { still_seconds, waits, action } => {
+                tracing::error!("nothing has moved for {still_seconds:.0} s; {action}");
+                waits.iter().for_each(|line| tracing::error!("  {line}"));
+            }
             Event::EpisodeFailed { episode, attempts, failure } => {
                 tracing::debug!("{episode} is given up on after {attempts} attempts: {failure}");
             }

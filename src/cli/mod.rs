@@ -6,6 +6,7 @@ mod console;
 pub mod errors;
 pub mod evaluate;
 pub mod graph;
+pub mod inspect;
 pub mod pretrain;
 pub mod progress;
 pub mod train;
@@ -48,6 +49,10 @@ enum Command {
     /// Draw the actors of a run
     #[command(after_help = "Example:\n  stateset graph config/quickstart.yaml --format dot | dot -Tsvg > actors.svg")]
     Graph(GraphArgs),
+    /// Look into a run: who is up, who waits for whom, what happened last
+    #[command(after_help = "Examples:\n  stateset inspect runs/quickstart --watch\n  \
+        stateset inspect runs/quickstart --json | jq .waiting")]
+    Inspect(inspect::InspectArgs),
     /// Make a small policy from demonstrations
     #[command(after_help = "Example:\n  stateset pretrain config/pretrain-tiny.yaml --output-dir /tmp/tiny")]
     Pretrain(pretrain::PretrainArgs),
@@ -80,7 +85,7 @@ enum GraphFormat {
     Dot,
 }
 
-/// Runs the command line and names the exit code: 0 done, 1 failed, 2 refused, 130 interrupted.
+/// Runs the command line and names the exit code: 0 done, 1 failed, 2 refused, 75 stuck, 130 interrupted.
 #[must_use]
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
@@ -91,6 +96,7 @@ pub fn run() -> ExitCode {
             validate::run(&config, &sets, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS)
         }
         Command::Graph(args) => draw(&args).map(|()| ExitCode::SUCCESS),
+        Command::Inspect(args) => inspect::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Pretrain(args) => pretrain::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| errors::exit(&error))

@@ -23,6 +23,9 @@ use crate::{Interrupter, RunResult, Runtime};
 /// What a shell says of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
+/// Nothing moves, and nothing has helped. A parent that sees this starts the command again (`EX_TEMPFAIL`).
+pub const STUCK: u8 = 75;
+
 /// Options of `train`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
@@ -99,6 +102,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         .config_file(&args.config.config, &sets)?
         .resume(args.resume)
         .events(Arc::new(Console))
+        .last_resort(|| std::process::exit(i32::from(STUCK)))
         .on_update(move |update| listener.tell(update));
     let runtime = builder.build()?;
     log_to_stderr(runtime.config().logging.level, &progress);

@@ -89,7 +89,11 @@ pub struct Deadlines {
     /// A checkpoint on disk. Default `1m`.
     #[serde(with = "duration")]
     pub save: Duration,
-    /// Any progress at all; without it the run is reported as stalled. Default `5m`.
+    /// For a thread that is to be replaced to end; then it is left behind, and can commit nothing any more. Below `load` and `save`, so
+    /// that whoever asks its successor still gets an answer. Default `30s`.
+    #[serde(with = "duration")]
+    pub thread: Duration,
+    /// Any progress at all; without it whoever is to blame is restarted, and after twice as long the process ends. Default `5m`.
     #[serde(with = "duration")]
     pub stall: Duration,
 }
@@ -97,6 +101,6 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Self {
         let [half, one, two, five] = [30, 60, 120, 300].map(Duration::from_secs);
-        Self { generate: two, environment: half, judge: half, load: one, save: one, stall: five }
+        Self { generate: two, environment: half, judge: half, load: one, save: one, thread: half, stall: five }
     }
 }

@@ -87,6 +87,8 @@ pub struct SupervisorNode {
 pub enum StrategyName {
     /// The child that failed.
     OneForOne,
+    /// All children.
+    OneForAll,
     /// The child that failed and those that were started after it.
     RestForOne,
 }

@@ -247,6 +247,7 @@ fn supervision(supervision: &Supervision, found: &mut Findings) {
         ("judge", deadlines.judge),
         ("load", deadlines.load),
         ("save", deadlines.save),
+        ("thread", deadlines.thread),
         ("stall", deadlines.stall),
     ] {
         found.positive(&format!("supervision.deadlines.{name}"), deadline);

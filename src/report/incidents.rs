@@ -89,6 +89,15 @@ fn row(event: &Event) -> Option<Row> {
             row(Kind::Failure, supervisor, what, why(cause))
         }
         Event::SupervisorFinished { .. } => None,
+        Event::ThreadFenced { thread, epoch } => {
+            row(Kind::Failure, thread, format!("left thread {epoch} behind"), "it does not end".into())
+        }
+        Event::Stalled { still_seconds, waits, action } => row(
+            Kind::Failure,
+            "watchdog",
+            action.clone(),
+            format!("nothing moved for {}: {}", time(*still_seconds), waits.join("; ")),
+        ),
         Event::ChildStopped { means: StopMeans::Drained | StopMeans::Stopped, .. } => None,
         Event::ChildStopped { child, means: StopMeans::Killed, .. } => {
             row(Kind::Notice, child, "was killed to end the run".into(), String::new())

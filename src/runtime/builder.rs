@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use super::{Clock, Listener, Restarts, Runtime, Unwired, instruments};
 use crate::config::{Config, Problems};
+use crate::inspect::Recent;
 use crate::judge::Prospect;
 use crate::model;
 use crate::resume::Recorded;
@@ -48,6 +49,7 @@ pub struct RuntimeBuilder {
     listener: Option<Listener>,
     events: Option<Arc<dyn EventSink>>,
     probe: Option<Arc<dyn Probe>>,
+    last_resort: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 /// A policy of one's own: who samples, who learns, and how text becomes tokens for both.
@@ -142,12 +144,32 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Calls `end` when nothing has moved for twice `supervision.deadlines.stall`, although whoever was to blame has been restarted. It
+    /// is called on a thread of its own and is meant to end the process: a thread that hangs can be ended by nothing less.
+    #[must_use]
+    pub fn last_resort(mut self, end: impl Fn() + Send + Sync + 'static) -> Self {
+        self.last_resort = Some(Arc::new(end));
+        self
+    }
+
     /// Makes or reopens the run's folder and assembles the parts. Nothing runs yet.
     ///
     /// # Errors
     /// If a file that the configuration names cannot be used, its topology makes no sense, or the run to be resumed is another one.
     pub fn build(self) -> Result<Runtime> {
-        let Self { mut config, kinds, resume, model, environment, reward, backends, listener, events, probe } = self;
+        let Self {
+            mut config,
+            kinds,
+            resume,
+            model,
+            environment,
+            reward,
+            backends,
+            listener,
+            events,
+            probe,
+            last_resort,
+        } = self;
         if config.run.name.is_empty() {
             config.run.name = "run".into();
         }
@@ -174,12 +196,13 @@ impl RuntimeBuilder {
         let before = JsonLines::read(&files.events()).ok().and_then(|events| Some(events.last()?.seconds));
         let clock = Clock { before: Duration::from_secs_f64(before.unwrap_or(0.0)), started: Instant::now() };
         let restarts = Arc::new(Restarts::default());
+        let recent = Arc::new(Recent::new(move || clock.read()));
         let probe = probe.unwrap_or_else(|| Arc::new(Unprobed));
-        let instruments = instruments(&files, clock, &restarts, events, probe)?;
+        let instruments = instruments(&files, clock, &restarts, &recent, events, probe)?;
         let judge = judge.map(|judge| judge.engage(&config, &instruments));
         let (root, keep) = (files.checkpoints(), config.training.keep_checkpoints);
-        let store = move || -> Result<Box<dyn stateset_domain::Store>, StoreError> {
-            Ok(Box::new(CheckpointFolder::open(&root, keep)?))
+        let store = move |fence| -> Result<Box<dyn stateset_domain::Store>, StoreError> {
+            Ok(Box::new(CheckpointFolder::open(&root, keep, fence)?))
         };
         let folder_of_journal = files.journal();
         let journal = move || -> Result<Box<dyn Journal>, StoreError> {
@@ -206,8 +229,10 @@ impl RuntimeBuilder {
             parts,
             instruments,
             restarts,
+            recent,
             clock,
             listener,
+            last_resort,
             interrupts: mpsc::channel(1),
         })
     }
@@ -324,13 +349,13 @@ fn policies(config: &Config) -> Policies {
 
 fn limits(config: &Config) -> Limits {
     let supervision = &config.supervision;
-    let crate::config::Deadlines { generate, environment, judge, load, save, stall } = supervision.deadlines;
+    let crate::config::Deadlines { generate, environment, judge, load, save, thread, stall } = supervision.deadlines;
     let (first, cap) = (supervision.backoff.min, supervision.backoff.max);
     Limits {
         max_context: config.agent.max_context,
         max_live_episodes: supervision.max_live_episodes,
         retries: Retries { attempts: supervision.attempts, first_delay: first, max_delay: cap },
-        deadlines: Deadlines { generate, environment, judge, load, save },
+        deadlines: Deadlines { generate, environment, judge, load, save, thread },
         stall,
     }
 }

@@ -13,18 +13,21 @@
 mod builder;
 mod outcome;
 mod recorder;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use stateset_actors::LastResort;
 use stateset_actors::policy::{HealthBoard, HealthStatus};
 use stateset_actors::protocol::{FinishReason, Instruments, RunFinished, Vitals};
 use stateset_domain::Dependency;
 use stateset_telemetry::{Event, EventSink, JsonLines, Tee};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::inspect::{Recent, Seen, Server};
 use crate::run_folder::{RunFiles, RunFolder};
 use crate::topology::{Blueprint, Kinds, Limits, Parts, Topology};
 
@@ -33,6 +36,7 @@ use outcome::Measured;
 pub use outcome::read_result;
 use recorder::Recorder;
 pub use recorder::{Listener, Update};
+use watch::LateView;
 
 /// How long an interruption may wait for a learner that is being restarted.
 const INTERRUPT_PATIENCE: Duration = Duration::from_secs(120);
@@ -46,8 +50,11 @@ pub struct Runtime {
     parts: Unwired,
     instruments: Instruments,
     restarts: Arc<Restarts>,
+    recent: Arc<Recent>,
     clock: Clock,
     listener: Option<Listener>,
+    /// Ends the process.
+    last_resort: Option<Arc<dyn Fn() + Send + Sync>>,
     interrupts: (mpsc::Sender<()>, mpsc::Receiver<()>),
 }
 
@@ -182,11 +189,14 @@ impl Runtime {
     /// checkpoint is kept, and the run can be resumed.
     pub async fn run(mut self) -> Result<RunResult> {
         let (sender, finished) = oneshot::channel();
+        let dependencies = self.dependencies();
         let recorder = Arc::new(Recorder::open(self.folder.files(), self.listener.take(), sender)?);
         let Unwired { plan, policies, environment, reward, judge, format, engine, learner, store, journal, limits } =
             self.parts;
         let (observer, instruments) = (recorder.clone(), self.instruments.clone());
         let seed = plan.seed;
+        let (view, stall) = (LateView::of(&self.blueprint), limits.stall * 2 + limits.deadlines.thread);
+        let restart = view.restarter();
         let parts = Parts {
             plan,
             policies,
@@ -200,10 +210,22 @@ impl Runtime {
             journal,
             observer,
             instruments,
+            restart,
             limits,
         };
         let mut topology = Topology::start(parts, &self.blueprint, &self.kinds).await?;
+        view.set(topology.view());
+        let last_resort = self.last_resort.take().unwrap_or_else(|| Arc::new(|| ()));
+        let watch = LastResort::watch(stall, self.instruments.clone(), move || last_resort())
+            .context("cannot watch over the run")?;
+        let (run, instruments) = (self.folder.files().folder().to_path_buf(), self.instruments.clone());
+        let (view, recent, clock) = (topology.view(), self.recent.clone(), Box::new(move || self.clock.read()));
+        let seen = Seen { run, view, instruments, dependencies, recent, clock };
+        let server = Server::start(&self.folder.files(), seen);
+        // One that cannot be looked into runs all the same.
+        let server = server.inspect_err(|error| tracing::warn!("the run cannot be inspected: {error}"));
         let outcome = drive(&mut topology, finished, &mut self.interrupts.1).await;
+        drop((watch, server));
         topology.shutdown().await;
         let finished = outcome?;
         if let Some(unsaved) = &finished.unsaved {
@@ -243,11 +265,12 @@ fn instruments(
     files: &RunFiles,
     clock: Clock,
     restarts: &Arc<Restarts>,
+    recent: &Arc<Recent>,
     extra: Option<Arc<dyn EventSink>>,
     probe: Arc<dyn stateset_actors::protocol::Probe>,
 ) -> Result<Instruments> {
     let file = JsonLines::append_to(&files.events(), move || clock.read())?;
-    let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(file), restarts.clone()];
+    let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(file), restarts.clone(), recent.clone()];
     sinks.extend(extra);
     Ok(Instruments::new(Arc::new(Tee(sinks)), probe))
 }

@@ -76,6 +76,11 @@ impl Blueprint {
         if problems.is_empty() { Ok(Self { root, actors }) } else { Err(problems) }
     }
 
+    /// The name of an actor of that kind, if there is one. A pool goes by the name of its supervisor.
+    pub(crate) fn named(&self, kind: &str) -> Option<&str> {
+        self.actors.values().find(|placed| placed.kind == kind).map(|placed| placed.id.as_str())
+    }
+
     /// The one learner.
     pub(crate) fn learner(&self) -> &Placed {
         self.actors
@@ -114,6 +119,7 @@ impl From<StrategyName> for Strategy {
     fn from(name: StrategyName) -> Self {
         match name {
             StrategyName::OneForOne => Self::OneForOne,
+            StrategyName::OneForAll => Self::OneForAll,
             StrategyName::RestForOne => Self::RestForOne,
         }
     }

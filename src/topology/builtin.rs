@@ -62,7 +62,7 @@ fn learner(seat: &Seat<'_, LearnerMsg>) -> Result<ChildSpec, SeatError> {
         epoch: 0,
         permits: common.permits.clone(),
         slot: common.slot.clone(),
-        lease: Lease::default(),
+        lease: Lease::patient(common.parts.limits.deadlines.thread),
         home: seat.home(),
         environment: seat.port("environment")?,
         inference: seat.port("inference")?,
@@ -76,13 +76,15 @@ fn learner(seat: &Seat<'_, LearnerMsg>) -> Result<ChildSpec, SeatError> {
 
 fn inference(seat: &Seat<'_, InferenceMsg>) -> Result<ChildSpec, SeatError> {
     let (build, slot) = (seat.common().parts.engine.clone(), seat.common().slot.clone());
-    let arguments = InferenceArguments { build, slot, lease: Lease::default(), instruments: seat.instruments() };
+    let lease = Lease::patient(seat.common().parts.limits.deadlines.thread);
+    let arguments = InferenceArguments { build, slot, lease, instruments: seat.instruments() };
     Ok(seat.actor(move |_| (InferenceActor, arguments.clone())))
 }
 
 fn checkpointer(seat: &Seat<'_, CheckpointerMsg>) -> Result<ChildSpec, SeatError> {
     let (build, journal) = (seat.common().parts.store.clone(), seat.common().parts.journal.clone());
-    let arguments = CheckpointerArguments { build, journal, lease: Lease::default(), instruments: seat.instruments() };
+    let lease = Lease::patient(seat.common().parts.limits.deadlines.thread);
+    let arguments = CheckpointerArguments { build, journal, lease, instruments: seat.instruments() };
     Ok(seat.actor(move |_| (CheckpointerActor, arguments.clone())))
 }
 
@@ -100,7 +102,9 @@ fn environment(seat: &Seat<'_, EnvironmentMsg>) -> Result<ChildSpec, SeatError> 
 }
 
 fn health_monitor(seat: &Seat<'_, HealthMsg>) -> Result<ChildSpec, SeatError> {
-    let arguments = HealthMonitorArguments { stall: seat.common().parts.limits.stall, instruments: seat.instruments() };
+    let parts = &seat.common().parts;
+    let (stall, restart, instruments) = (parts.limits.stall, parts.restart.clone(), seat.instruments());
+    let arguments = HealthMonitorArguments { stall, restart, instruments };
     Ok(seat.actor(move |_| (HealthMonitorActor, arguments.clone())))
 }
 

@@ -24,12 +24,12 @@ use std::time::Duration;
 use anyhow::Context;
 use stateset_actors::policy::{Plan, Policies, Retries};
 use stateset_actors::protocol::{Deadlines, Instruments, LearnerMsg, Observer, PolicySlot, Port};
-use stateset_actors::{EngineFactory, JournalFactory, LearnerFactory, ModelJudge, StoreFactory};
+use stateset_actors::{EngineFactory, JournalFactory, LearnerFactory, ModelJudge, Restarter, StoreFactory};
 use stateset_chat::ChatFormat;
 use stateset_domain::Stream;
 use stateset_environments::Environment;
 use stateset_rewards::Reward;
-use stateset_supervisors::{GaveUp, Stopped, Tree};
+use stateset_supervisors::{GaveUp, Stopped, Tree, View};
 use tokio::sync::Semaphore;
 
 pub(crate) use blueprint::{Blueprint, Branch, Child};
@@ -52,6 +52,7 @@ pub(crate) struct Parts {
     pub(crate) journal: JournalFactory,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) instruments: Instruments,
+    pub(crate) restart: Restarter,
     pub(crate) limits: Limits,
 }
 
@@ -95,6 +96,11 @@ impl Topology {
         let learner = self.learner.clone();
         // A learner that stays away for so long has given up; the tree says so itself.
         tokio::spawn(async move { drop(learner.post(LearnerMsg::Interrupt, patience).await) });
+    }
+
+    /// A way to look at the actors.
+    pub(crate) fn view(&self) -> View {
+        self.tree.view()
     }
 
     /// Resolves if the tree gives up.

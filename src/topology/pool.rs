@@ -20,18 +20,22 @@ pub(super) fn names(placed: &Placed) -> Vec<String> {
     }
 }
 
-/// A port to whichever of `members` is next and up.
-pub(super) fn port<M: Message>(members: &[Handle<M>]) -> Port<M> {
-    let members: Vec<Port<M>> = members.iter().map(single).collect();
-    match <[_; 1]>::try_from(members) {
+/// A port to whichever of the actors behind `handles` is next and up. A message that finds nobody is a dead letter of the first.
+pub(super) fn port<M: Message>(handles: &[Handle<M>]) -> Port<M> {
+    let members: Vec<Port<M>> = handles.iter().map(single).collect();
+    let port = match <[_; 1]>::try_from(members) {
         Ok([member]) => member,
         Err(members) => turns(members),
+    };
+    match handles.first().cloned() {
+        Some(first) => port.mourned(move || first.bury()),
+        None => port,
     }
 }
 
 fn single<M: Message>(handle: &Handle<M>) -> Port<M> {
     let handle = handle.clone();
-    Port::new(move |message| handle.send(message).map_err(|undelivered| undelivered.message))
+    Port::new(move |message| handle.offer(message).map_err(|undelivered| undelivered.message))
 }
 
 fn turns<M: Send + 'static>(members: Vec<Port<M>>) -> Port<M> {

@@ -153,7 +153,9 @@ impl Actor for LearnerActor {
         arguments: LearnerArguments,
     ) -> Result<Run, ActorProcessingErr> {
         let build = Arc::clone(&arguments.build);
-        let learner = Confined::spawn("learner", arguments.lease.clone(), move || build())?;
+        let LearnerArguments { lease, instruments, .. } = &arguments;
+        instruments.threads.watch(Site::Learner, lease, &instruments.events);
+        let learner = Confined::spawn("learner", lease.clone(), move |_fence| build())?;
         myself.cast(LearnerMsg::Begin).map_err(|_| "the learner cannot reach itself")?;
         Ok(Run::new(arguments, myself, learner))
     }

@@ -5,6 +5,7 @@ mod plan;
 mod recollection;
 mod round;
 mod summary;
+mod suspicion;
 
 pub use health::{
     AutoAdjust, Condition, ConditionError, Configured, EarlyStopping, Health, HealthBoard, HealthIssue, HealthLevel,
@@ -14,3 +15,4 @@ pub use plan::{Place, Plan, Task};
 pub use recollection::{Recollection, RecordedStep};
 pub use round::{Decision, Harvest, Retries, Round};
 pub use summary::Summary;
+pub use suspicion::suspect;

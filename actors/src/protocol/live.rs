@@ -21,6 +21,8 @@ pub struct LiveConversation {
     pub turn: u32,
     /// Whose answer it waits for.
     pub waits_for: Option<Site>,
+    /// Since when; when it began if it waits for nobody.
+    pub since: Instant,
 }
 
 /// Every live conversation, by the key that its [`Assignment`] names it with.
@@ -55,7 +57,8 @@ impl Conversations {
     #[must_use]
     pub fn enter(self: &Arc<Self>, assignment: &Assignment) -> LiveEntry {
         let Assignment { episode, attempt, conversation: key, .. } = *assignment;
-        let live = LiveConversation { episode, attempt, started: Instant::now(), turn: 0, waits_for: None };
+        let started = Instant::now();
+        let live = LiveConversation { episode, attempt, started, turn: 0, waits_for: None, since: started };
         self.table.insert(key, live);
         LiveEntry { conversations: Arc::clone(self), key }
     }
@@ -67,6 +70,7 @@ impl LiveEntry {
         if let Some(mut live) = self.conversations.table.get_mut(&self.key) {
             live.turn = turn;
             live.waits_for = Some(site);
+            live.since = Instant::now();
         }
     }
 }

@@ -21,6 +21,8 @@ const KNOCK: Duration = Duration::from_millis(5);
 /// A way to send `M` to whichever incarnation of an actor is alive.
 pub struct Port<M> {
     deliver: Arc<dyn Fn(M) -> Result<(), M> + Send + Sync>,
+    /// Told of every message that is not offered again.
+    abandon: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// Nobody was there to take the message.
@@ -45,7 +47,13 @@ pub enum CallError {
 impl<M: Send + 'static> Port<M> {
     /// A port that delivers through `deliver`, which gives the message back when nobody is there.
     pub fn new(deliver: impl Fn(M) -> Result<(), M> + Send + Sync + 'static) -> Self {
-        Self { deliver: Arc::new(deliver) }
+        Self { deliver: Arc::new(deliver), abandon: Arc::new(|| ()) }
+    }
+
+    /// The same port, with `abandon` told of every message that found nobody and is not offered again.
+    #[must_use]
+    pub fn mourned(self, abandon: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { abandon: Arc::new(abandon), ..self }
     }
 
     /// A port to one incarnation of an actor, down for ever once that has ended.
@@ -75,6 +83,10 @@ impl<M: Send + 'static> Port<M> {
     /// # Errors
     /// [`Undelivered`] with the message if nobody is there.
     pub fn send(&self, message: M) -> Result<(), Undelivered<M>> {
+        self.offer(message).inspect_err(|_| (self.abandon)())
+    }
+
+    fn offer(&self, message: M) -> Result<(), Undelivered<M>> {
         (self.deliver)(message).map_err(Undelivered)
     }
 
@@ -84,9 +96,10 @@ impl<M: Send + 'static> Port<M> {
     /// [`Undelivered`] with the message if nobody came.
     pub async fn post(&self, mut message: M, patience: Duration) -> Result<(), Undelivered<M>> {
         let until = Instant::now() + patience;
-        while let Err(undelivered) = self.send(message) {
+        while let Err(undelivered) = self.offer(message) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                (self.abandon)();
                 return Err(undelivered);
             }
             message = undelivered.0;
@@ -113,7 +126,7 @@ impl<M: Send + 'static> Port<M> {
 
 impl<M> Clone for Port<M> {
     fn clone(&self) -> Self {
-        Self { deliver: Arc::clone(&self.deliver) }
+        Self { deliver: Arc::clone(&self.deliver), abandon: Arc::clone(&self.abandon) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use stateset_telemetry::{Event, EventSink};
 
 use crate::policy::HealthBoard;
-use crate::protocol::{Conversations, Probe, Site, Vitals};
+use crate::protocol::{Conversations, Probe, Site, Threads, Vitals};
 
 /// The longest a request may take, the time that its receiver needs to be restarted included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Deadlines {
     pub load: Duration,
     /// Writing or reading a checkpoint.
     pub save: Duration,
+    /// For a dedicated thread to end once its successor is there.
+    pub thread: Duration,
 }
 
 impl Default for Deadlines {
@@ -32,6 +34,7 @@ impl Default for Deadlines {
             judge: seconds(30),
             load: seconds(60),
             save: seconds(60),
+            thread: seconds(30),
         }
     }
 }
@@ -49,13 +52,22 @@ pub struct Instruments {
     pub conversations: Arc<Conversations>,
     /// How the run is doing.
     pub health: Arc<HealthBoard>,
+    /// What the dedicated threads are doing.
+    pub threads: Arc<Threads>,
 }
 
 impl Instruments {
     /// Instruments that begin at zero.
     #[must_use]
     pub fn new(events: Arc<dyn EventSink>, probe: Arc<dyn Probe>) -> Self {
-        Self { events, probe, vitals: Arc::default(), conversations: Arc::default(), health: Arc::default() }
+        Self {
+            events,
+            probe,
+            vitals: Arc::default(),
+            conversations: Arc::default(),
+            health: Arc::default(),
+            threads: Arc::default(),
+        }
     }
 
     pub(crate) fn visit(&self, site: Site) {

@@ -112,10 +112,13 @@ impl Rig {
         }
 
         let seen = instruments.clone();
-        let monitor = HealthMonitorArguments { stall: Duration::from_secs(60), instruments: seen.clone() };
+        let stall = Duration::from_secs(60);
+        let restart: stateset_actors::Restarter = Arc::new(|_| ());
+        let monitor = HealthMonitorArguments { stall, restart, instruments: seen.clone() };
         monitoring.open(move |_| monitor.clone()).await;
         let store = self.store;
-        let build: stateset_actors::StoreFactory = Arc::new(move || Ok(Box::new(store.clone()) as Box<dyn Store>));
+        let build: stateset_actors::StoreFactory =
+            Arc::new(move |_fence| Ok(Box::new(store.clone()) as Box<dyn Store>));
         let journal = self.journal;
         let journal: stateset_actors::JournalFactory =
             Arc::new(move || Ok(Box::new(journal.clone()) as Box<dyn Journal>));

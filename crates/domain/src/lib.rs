@@ -10,6 +10,7 @@ mod checkpoint;
 mod contracts;
 mod directive;
 mod failure;
+mod fence;
 mod generation;
 mod group;
 mod ids;
@@ -29,6 +30,7 @@ pub use contracts::{
 };
 pub use directive::{Action, Adjustments, Change, Directive, Ruling, Scaling};
 pub use failure::FailureKind;
+pub use fence::Fence;
 pub use generation::{Completion, Finish, Finished, GenerateRequest, Poll, Sampling};
 pub use group::Group;
 pub use ids::{EpisodeId, GroupId, PolicyVersion, Purpose, RequestId};

@@ -254,4 +254,20 @@ pub enum Event {
     },
     /// A health rule fired.
     Ruled(Ruling),
+    /// A thread did not end when its successor was there, and is left behind: whatever it would still commit is refused.
+    ThreadFenced {
+        /// Whose.
+        thread: String,
+        /// Which of them, from 1.
+        epoch: u64,
+    },
+    /// Nothing has moved for too long.
+    Stalled {
+        /// For how long, seconds.
+        still_seconds: f64,
+        /// Who waits for whom, a line for each.
+        waits: Vec<String>,
+        /// What is done about it.
+        action: String,
+    },
 }

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use stateset_domain::{Artifact, Checkpoint, Progress, Store, StoreError};
+use stateset_domain::{Artifact, Checkpoint, Fence, Progress, Store, StoreError};
 
 /// Checkpoints of one run.
 #[derive(Debug)]
 pub struct CheckpointFolder {
     root: PathBuf,
     keep: usize,
+    /// Asked before anything becomes visible or is removed.
+    fence: Fence,
 }
 
 const MANIFEST: &str = "manifest.json";
@@ -52,11 +54,12 @@ fn corrupt(path: &Path, reason: impl Into<String>) -> StoreError {
 
 impl CheckpointFolder {
     /// The checkpoints under `root`, which is made if need be; the newest `keep` stay. Leftovers of interrupted writes are removed.
+    /// `fence` is asked before each file is written and before anything becomes visible.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn open(root: impl Into<PathBuf>, keep: usize) -> Result<Self, StoreError> {
-        let store = Self { root: root.into(), keep: keep.max(1) };
+    pub fn open(root: impl Into<PathBuf>, keep: usize, fence: Fence) -> Result<Self, StoreError> {
+        let store = Self { root: root.into(), keep: keep.max(1), fence };
         fs::create_dir_all(&store.root).map_err(io("create", &store.root))?;
         for name in store.names()?.iter().filter(|name| name.starts_with(TEMPORARY)) {
             let path = store.root.join(name);
@@ -68,13 +71,18 @@ impl CheckpointFolder {
     /// The checkpoints under `root`, only to read from: another process may be writing there.
     #[must_use]
     pub fn reader(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), keep: usize::MAX }
+        Self { root: root.into(), keep: usize::MAX, fence: Fence::alone() }
     }
 
     /// Where the checkpoint of `step` is kept.
     #[must_use]
     pub fn path(&self, step: u64) -> PathBuf {
         self.root.join(format!("{PREFIX}{step:06}"))
+    }
+
+    fn fenced(&self) -> Result<(), StoreError> {
+        let (mine, now) = (self.fence.epoch(), self.fence.now());
+        if mine == now { Ok(()) } else { Err(StoreError::Fenced { path: self.root.clone(), mine, now }) }
     }
 
     fn names(&self) -> Result<Vec<String>, StoreError> {
@@ -97,12 +105,14 @@ impl CheckpointFolder {
         fs::create_dir_all(folder).map_err(io("create", folder))?;
         let mut files = Vec::new();
         for Artifact { name, bytes } in &checkpoint.artifacts {
+            self.fenced()?;
             write_synced(&folder.join(name), bytes)?;
             files.push(Entry { name: name.clone(), bytes: bytes.len() as u64, sha256: sha256(bytes) });
         }
         let manifest = Manifest { format: 1, progress: checkpoint.progress.clone(), files };
         let path = folder.join(MANIFEST);
         let text = serde_json::to_vec_pretty(&manifest).map_err(|error| corrupt(&path, error.to_string()))?;
+        self.fenced()?;
         write_synced(&path, &text)?;
         sync_folder(folder)
     }
@@ -155,10 +165,13 @@ impl Store for CheckpointFolder {
         let step = checkpoint.progress.step;
         let (temporary, path) = (self.root.join(format!("{TEMPORARY}{step:06}")), self.path(step));
         if let Err(error) = self.write_all(&temporary, checkpoint) {
-            // The half-written folder is worth nothing; if it cannot be removed either, the next `open` will.
-            let _ = fs::remove_dir_all(&temporary);
+            if self.fence.holds() {
+                // The half-written folder is worth nothing; if it cannot be removed either, the next `open` will.
+                let _ = fs::remove_dir_all(&temporary);
+            }
             return Err(error);
         }
+        self.fenced()?;
         if path.exists() {
             // The same step again, after a rewind: same seed, same content.
             fs::remove_dir_all(&path).map_err(io("replace", &path))?;

@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use stateset_domain::{Artifact, Checkpoint, EpisodeCounts, Learner, PolicySnapshot, Progress, Store, StoreError};
+use stateset_domain::{
+    Artifact, Checkpoint, EpisodeCounts, Fence, Learner, PolicySnapshot, Progress, Store, StoreError,
+};
 use stateset_training::CheckpointFolder;
 use tempfile::TempDir;
 
@@ -21,7 +25,7 @@ fn checkpoint(step: u64, contents: &str) -> Checkpoint {
 /// A folder with the checkpoints of `steps`.
 fn folder(keep: usize, steps: impl IntoIterator<Item = u64>) -> (TempDir, CheckpointFolder) {
     let root = tempfile::tempdir().unwrap();
-    let mut store = CheckpointFolder::open(root.path(), keep).unwrap();
+    let mut store = CheckpointFolder::open(root.path(), keep, Fence::alone()).unwrap();
     for step in steps {
         assert_eq!(store.save(&checkpoint(step, "weights")).unwrap(), store.path(step));
     }
@@ -52,8 +56,21 @@ fn refused(damage: impl FnOnce(&Path)) -> String {
 fn what_is_saved_comes_back() {
     let (root, store) = folder(3, [1]);
     assert_eq!(store.latest().unwrap(), Some(checkpoint(1, "weights")));
-    let opened_again = CheckpointFolder::open(root.path(), 3).unwrap();
+    let opened_again = CheckpointFolder::open(root.path(), 3, Fence::alone()).unwrap();
     assert_eq!(opened_again.latest().unwrap(), Some(checkpoint(1, "weights")));
+}
+
+#[test]
+fn a_writer_that_was_replaced_commits_nothing() {
+    let (root, epoch) = (tempfile::tempdir().unwrap(), Arc::new(AtomicU64::new(1)));
+    let mut zombie = CheckpointFolder::open(root.path(), 1, Fence::new(epoch.clone(), 1)).unwrap();
+    zombie.save(&checkpoint(1, "weights")).unwrap();
+    epoch.store(2, Ordering::SeqCst);
+    let mut heir = CheckpointFolder::open(root.path(), 1, Fence::new(epoch, 2)).unwrap();
+    assert!(matches!(zombie.save(&checkpoint(2, "other")), Err(StoreError::Fenced { mine: 1, now: 2, .. })));
+    assert_eq!(heir.latest().unwrap(), Some(checkpoint(1, "weights")), "nothing was written, and nothing removed");
+    heir.save(&checkpoint(2, "weights")).unwrap();
+    assert_eq!(names(root.path()), ["step-000002"]);
 }
 
 #[test]
@@ -116,7 +133,7 @@ fn leftovers_of_an_interrupted_write_are_never_read_and_removed_at_opening() {
     fs::create_dir(root.path().join(".writing-000002")).unwrap();
     fs::write(root.path().join(".writing-000002/model.safetensors"), "half").unwrap();
     assert_eq!(store.latest().unwrap().unwrap().progress.step, 1);
-    CheckpointFolder::open(root.path(), 3).unwrap();
+    CheckpointFolder::open(root.path(), 3, Fence::alone()).unwrap();
     assert_eq!(names(root.path()), ["step-000001"]);
 }
 
