@@ -36,8 +36,8 @@ pub use judge::KeyMissing;
 pub use pretrain::pretrain;
 pub use resume::Recorded;
 pub use run_folder::{RunFiles, RunFolder, RunFolderError, write_whole};
-pub use runtime::{Backends, Interrupter, Listener, RunResult, Runtime, RuntimeBuilder, Update, read_result};
-pub use topology::{Kind, Kinds, Seat, SeatError};
+pub use runtime::{Backends, Interrupter, Listener, Reloader, RunResult, Runtime, RuntimeBuilder, Update, read_result};
+pub use topology::{Kind, Kinds, ReloadRefused, Seat, SeatError};
 
 /// What an application usually needs.
 pub mod prelude {

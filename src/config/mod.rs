@@ -7,6 +7,7 @@
 //! 3. [`validate`] judges what each value means, alone and beside the others. It is pure: what it must know about the world (which
 //!    files exist, which rungs a domain has) is handed to it.
 
+mod change;
 mod duration;
 mod fingerprint;
 mod judge;
@@ -18,6 +19,7 @@ mod pretrain;
 mod problem;
 mod read;
 mod rollouts;
+mod schema;
 mod suggest;
 mod supervision;
 mod topology;
@@ -26,6 +28,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, Effect};
 pub use fingerprint::{Difference, Fingerprint};
 pub use judge::{Breaker, Judge};
 pub use load::{load, load_pretraining};
@@ -33,9 +36,11 @@ pub use model::{Agent, Algorithm, Config, Environment, Evaluation, Logging, Rewa
 pub use pretrain::{Architecture, Pretraining, Share};
 pub use problem::{Excerpt, Problem, Problems};
 pub use rollouts::Rollouts;
+pub use schema::schema;
 pub(crate) use suggest::{nearest, quoted};
 pub use supervision::{Backoff, Deadlines, Restarts, Supervision};
 pub use topology::{
-    ActorDefaults, ActorNode, Params, Pool, RestartWhen, Shutdown, StrategyName, SupervisorNode, Topology,
+    ActorDefaults, ActorNode, AutoShutdownName, CoolOff, OnExceeded, Params, Pool, RestartWhen, Shutdown, StrategyName,
+    SupervisorNode, Topology,
 };
 pub use validate::{World, validate};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use stateset_actors::policy::{HealthLimits, Plan, Retries};
-use stateset_actors::protocol::{Deadlines, Probe, Unprobed};
+use stateset_actors::policy::Plan;
+use stateset_actors::protocol::{Probe, Unprobed};
 use stateset_actors::{EngineFactory, LearnerFactory};
 use stateset_algorithms::Staleness;
 use stateset_chat::ChatFormat;
@@ -27,7 +27,7 @@ use crate::model;
 use crate::resume::Recorded;
 use crate::run_folder::RunFolder;
 use crate::standing::Standing;
-use crate::topology::{Blueprint, Kind, Kinds, Limits};
+use crate::topology::{Blueprint, Current, Kind, Kinds};
 
 /// Tokens that the engine is fed in one step.
 const STEP_TOKENS: usize = 1024;
@@ -177,16 +177,17 @@ impl RuntimeBuilder {
         let probe = probe.unwrap_or_else(|| Arc::new(Unprobed));
         let instruments = instruments(&files, clock, &restarts, events, probe)?;
         let judge = judge.map(|judge| judge.engage(&config, &instruments));
-        let (root, keep) = (files.checkpoints(), config.training.keep_checkpoints);
+        let (root, current) = (files.checkpoints(), Current::new(config, blueprint));
+        let keeping = current.clone();
         let store = move || -> Result<Box<dyn stateset_domain::Store>, StoreError> {
-            Ok(Box::new(CheckpointFolder::open(&root, keep)?))
+            Ok(Box::new(CheckpointFolder::open(&root, keeping.now().config.training.keep_checkpoints)?))
         };
         let folder_of_journal = files.journal();
         let journal = move || -> Result<Box<dyn Journal>, StoreError> {
             Ok(Box::new(JournalFolder::open(&folder_of_journal, SEGMENT_BYTES)?))
         };
         let parts = Unwired {
-            plan: plan(&config),
+            plan: plan(&current.now().config),
             environment,
             reward,
             judge,
@@ -195,19 +196,18 @@ impl RuntimeBuilder {
             learner: backends.learner,
             store: Arc::new(store),
             journal: Arc::new(journal),
-            limits: limits(&config),
         };
         Ok(Runtime {
             folder,
-            config,
+            current,
             kinds,
-            blueprint,
             parts,
             instruments,
             restarts,
             clock,
             listener,
             interrupts: mpsc::channel(1),
+            reloads: mpsc::channel(1),
         })
     }
 }
@@ -302,19 +302,5 @@ fn plan(config: &Config) -> Plan {
         eval_episodes: config.evaluation.episodes,
         sampling: config.agent.sampling.clone(),
         max_staleness: training.staleness_bound(),
-    }
-}
-
-fn limits(config: &Config) -> Limits {
-    let supervision = &config.supervision;
-    let crate::config::Deadlines { generate, environment, judge, load, save, stall } = supervision.deadlines;
-    let (first, cap) = (supervision.backoff.min, supervision.backoff.max);
-    Limits {
-        max_context: config.agent.max_context,
-        max_live_episodes: supervision.max_live_episodes,
-        retries: Retries { attempts: supervision.attempts, first_delay: first, max_delay: cap },
-        deadlines: Deadlines { generate, environment, judge, load, save },
-        stall,
-        health: HealthLimits::default(),
     }
 }

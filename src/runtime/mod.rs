@@ -13,6 +13,7 @@
 mod builder;
 mod outcome;
 mod recorder;
+mod reload;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,13 +26,14 @@ use stateset_telemetry::{Event, EventSink, JsonLines, Tee};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::run_folder::{RunFiles, RunFolder};
-use crate::topology::{Blueprint, Kinds, Limits, Parts, Topology};
+use crate::topology::{Current, Kinds, Parts, Topology};
 
 pub use builder::{Backends, RuntimeBuilder};
 use outcome::Measured;
 pub use outcome::read_result;
 use recorder::Recorder;
 pub use recorder::{Listener, Update};
+pub use reload::Reloader;
 
 /// How long an interruption may wait for a learner that is being restarted.
 const INTERRUPT_PATIENCE: Duration = Duration::from_secs(120);
@@ -39,15 +41,15 @@ const INTERRUPT_PATIENCE: Duration = Duration::from_secs(120);
 /// A run that is ready to begin.
 pub struct Runtime {
     folder: RunFolder,
-    config: crate::config::Config,
+    current: Current,
     kinds: Kinds,
-    blueprint: Blueprint,
     parts: Unwired,
     instruments: Instruments,
     restarts: Arc<Restarts>,
     clock: Clock,
     listener: Option<Listener>,
     interrupts: (mpsc::Sender<()>, mpsc::Receiver<()>),
+    reloads: (mpsc::Sender<reload::Request>, mpsc::Receiver<reload::Request>),
 }
 
 /// The parts that do not depend on the run's folder.
@@ -61,7 +63,6 @@ struct Unwired {
     learner: stateset_actors::LearnerFactory,
     store: stateset_actors::StoreFactory,
     journal: stateset_actors::JournalFactory,
-    limits: Limits,
 }
 
 /// What a run came to.
@@ -127,8 +128,8 @@ impl Runtime {
 
     /// What is run.
     #[must_use]
-    pub fn config(&self) -> &crate::config::Config {
-        &self.config
+    pub fn config(&self) -> crate::config::Config {
+        self.current.now().config.clone()
     }
 
     /// Counters that can be read while it runs.
@@ -155,6 +156,12 @@ impl Runtime {
         Interrupter(self.interrupts.0.clone())
     }
 
+    /// Lets the run go on with another configuration.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.reloads.0.clone())
+    }
+
     /// Runs to the end and writes `summary.json` and `report.html`.
     ///
     /// # Errors
@@ -163,25 +170,20 @@ impl Runtime {
     pub async fn run(mut self) -> Result<RunResult> {
         let (sender, finished) = oneshot::channel();
         let recorder = Arc::new(Recorder::open(self.folder.files(), self.listener.take(), sender)?);
-        let Unwired { plan, environment, reward, judge, format, engine, learner, store, journal, limits } = self.parts;
+        let Unwired { plan, environment, reward, judge, format, engine, learner, store, journal } = self.parts;
         let (observer, instruments) = (recorder.clone(), self.instruments.clone());
         let seed = plan.seed;
-        let parts = Parts {
-            plan,
-            environment,
-            reward,
-            judge,
-            format,
-            engine,
-            learner,
-            store,
-            journal,
-            observer,
-            instruments,
-            limits,
+        let parts =
+            Parts { plan, environment, reward, judge, format, engine, learner, store, journal, observer, instruments };
+        let mut topology = Topology::start(parts, self.current.clone(), &self.kinds).await?;
+        let requests = Requests {
+            interrupts: &mut self.interrupts.1,
+            reloads: &mut self.reloads.1,
+            kinds: &self.kinds,
+            files: &self.folder.files(),
+            events: &*self.instruments.events,
         };
-        let mut topology = Topology::start(parts, &self.blueprint, &self.kinds).await?;
-        let outcome = drive(&mut topology, finished, &mut self.interrupts.1).await;
+        let outcome = drive(&mut topology, finished, requests).await;
         topology.shutdown().await;
         let finished = outcome?;
         if let Some(unsaved) = &finished.unsaved {
@@ -191,17 +193,27 @@ impl Runtime {
             return Err(anyhow!("the run's records are incomplete: {failure}"));
         }
         let measured = Measured { seed, finished: &finished, wall: self.clock.read() };
-        let summary = outcome::conclude(&self.folder.files(), &self.config, &measured)?;
+        let summary = outcome::conclude(&self.folder.files(), &self.current.now().config, &measured)?;
         Ok(RunResult { files: self.folder.files(), summary, reason: finished.reason })
     }
+}
+
+/// What may come in while a run goes on.
+struct Requests<'a> {
+    interrupts: &'a mut mpsc::Receiver<()>,
+    reloads: &'a mut mpsc::Receiver<reload::Request>,
+    kinds: &'a Kinds,
+    files: &'a RunFiles,
+    events: &'a dyn EventSink,
 }
 
 /// Waits until the run has ended, one way or another.
 async fn drive(
     topology: &mut Topology,
     mut finished: oneshot::Receiver<RunFinished>,
-    interrupts: &mut mpsc::Receiver<()>,
+    requests: Requests<'_>,
 ) -> Result<RunFinished> {
+    let Requests { interrupts, reloads, kinds, files, events } = requests;
     loop {
         tokio::select! {
             finished = &mut finished => return finished.context("the run ended without a word"),
@@ -212,6 +224,7 @@ async fn drive(
                 };
             }
             Some(()) = interrupts.recv() => topology.interrupt(INTERRUPT_PATIENCE),
+            Some(request) = reloads.recv() => reload::carry_out(request, topology, kinds, files, events).await,
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use stateset_actors::policy::HealthPolicy;
+use stateset_actors::policy::{HealthLimits, HealthPolicy};
 use stateset_actors::protocol::{
-    Begin, CheckpointerMsg, EnvironmentMsg, HealthMsg, InferenceMsg, JudgeMsg, LearnerMsg, Port,
+    Begin, CheckpointerMsg, EnvironmentMsg, HealthMsg, InferenceMsg, JudgeMsg, LearnerMsg, Port, Settings,
 };
 use stateset_actors::{
     CheckpointerActor, CheckpointerArguments, ConversationActor, ConversationArguments, ConversationSetup,
@@ -14,9 +14,9 @@ use stateset_actors::{
 };
 use stateset_supervisors::{Budgets, ChildSpec, SupervisorHandle};
 
-use super::blueprint::Placed;
+use super::current::Current;
 use super::kind::{Kind, Number};
-use super::seat::{Address, Opened, Place, Seat, SeatError};
+use super::seat::{Address, Filled, Opened, Place, Seat, SeatError};
 
 /// The learner's kind, which every topology has exactly one of.
 pub(super) const LEARNER: &str = "learner";
@@ -54,11 +54,14 @@ pub(super) fn kinds() -> [Kind; 7] {
 
 fn learner(seat: &Seat<'_, LearnerMsg>) -> Result<ChildSpec, SeatError> {
     let common = seat.common();
+    let current = common.current.clone();
+    let Settings { deadlines, retries, .. } = current.settings();
     let arguments = LearnerArguments {
         build: common.parts.learner.clone(),
         plan: common.parts.plan.clone(),
-        retries: common.parts.limits.retries,
-        deadlines: common.parts.limits.deadlines,
+        retries,
+        deadlines,
+        settings: Arc::new(move || current.settings()),
         epoch: 0,
         permits: common.permits.clone(),
         slot: common.slot.clone(),
@@ -102,16 +105,17 @@ fn environment(seat: &Seat<'_, EnvironmentMsg>) -> Result<ChildSpec, SeatError> 
 fn health_monitor(seat: &Seat<'_, HealthMsg>) -> Result<ChildSpec, SeatError> {
     let parts = &seat.common().parts;
     let episodes_per_step = u64::from(parts.plan.groups_per_step) * u64::from(parts.plan.group_size);
-    let policy = HealthPolicy { limits: parts.limits.health.clone(), episodes_per_step };
-    let (stall, instruments) = (parts.limits.stall, seat.instruments());
+    let policy = HealthPolicy { limits: HealthLimits::default(), episodes_per_step };
+    let (current, instruments) = (seat.common().current.clone(), seat.instruments());
     Ok(seat.actor(move |_| {
         let (policy, instruments) = (policy.clone(), instruments.clone());
+        let stall = current.now().config.supervision.deadlines.stall;
         (HealthMonitorActor, HealthMonitorArguments { policy, stall, instruments })
     }))
 }
 
 /// Conversations are started one by one, by the environment: what stands behind their address is known once they are wired.
-fn conversations(_: &Placed) -> Opened {
+fn conversations() -> Opened {
     let wired: Arc<OnceLock<ConversationSpawner>> = Arc::default();
     let late = wired.clone();
     let spawner: ConversationSpawner = Arc::new(move |begin| match late.get() {
@@ -120,33 +124,33 @@ fn conversations(_: &Placed) -> Opened {
         None => Box::pin(async { Err(SpawnFailed("conversations are not wired yet".into())) }),
     });
     let fill = move |place: &Place<'_>| {
-        // A place is filled once.
-        let _ = wired.set(spawner_under(place.supervisor.clone(), setup(place)?));
-        Ok(Vec::new())
+        // Filled once: a conversation is told nothing that could change.
+        let _ = wired.set(spawner_under(place.supervisor.clone(), setup(place)?, place.common.current.clone()));
+        Ok(Filled { children: Vec::new(), seat: Box::new(|| ()), is_up: Box::new(|| true) })
     };
-    Opened { address: Address::new(spawner), fill: Box::new(fill) }
+    Opened { address: Address::new(spawner), fill: Arc::new(fill) }
 }
 
 fn setup(place: &Place<'_>) -> Result<ConversationSetup, SeatError> {
     let parts = &place.common.parts;
     Ok(ConversationSetup {
         format: parts.format.clone(),
-        max_context: parts.limits.max_context,
+        max_context: place.common.current.now().config.agent.max_context,
         inference: place.required::<Port<InferenceMsg>>("inference")?,
         environment: place.required::<Port<EnvironmentMsg>>("environment")?,
         judge: place.required::<Port<JudgeMsg>>("judge")?,
-        deadlines: parts.limits.deadlines,
+        deadlines: place.common.current.settings().deadlines,
         instruments: parts.instruments.clone(),
     })
 }
 
-fn spawner_under(supervisor: SupervisorHandle, setup: ConversationSetup) -> ConversationSpawner {
-    let patience = setup.deadlines.environment;
+fn spawner_under(supervisor: SupervisorHandle, setup: ConversationSetup, current: Current) -> ConversationSpawner {
     Arc::new(move |begin| {
         let name = format!("conversation-{}", begin.ticket.episode);
-        let arguments = ConversationArguments { begin, setup: setup.clone() };
+        let deadlines = current.settings().deadlines;
+        let arguments = ConversationArguments { begin, setup: ConversationSetup { deadlines, ..setup.clone() } };
         let child = ChildSpec::once(&name, ConversationActor, arguments).with_budgets(BRIEF);
-        let supervisor = supervisor.clone();
+        let (supervisor, patience) = (supervisor.clone(), deadlines.environment);
         Box::pin(async move { supervisor.spawn(child, patience).await.map_err(|error| SpawnFailed(error.to_string())) })
     })
 }

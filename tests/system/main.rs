@@ -11,6 +11,7 @@ mod judge;
 mod lab;
 mod panics;
 mod refusals;
+mod reloads;
 mod report;
 mod seeds;
 mod topologies;

@@ -18,7 +18,7 @@ pub use messages::{
 pub use observer::{Evaluation, FinishReason, Observer, RunFinished};
 pub use port::{CallError, Port, Reply, Undelivered};
 pub use probe::{Probe, Site, Unprobed};
-pub use settings::{Deadlines, Instruments};
+pub use settings::{Deadlines, Instruments, Settings, SettingsSource};
 pub use slot::PolicySlot;
 pub use ticket::{Assignment, Ticket};
 pub use vitals::{Reading, Vitals};
