@@ -38,9 +38,9 @@ pub use pretrain::pretrain;
 pub use resume::Recorded;
 pub use run_folder::{RunFiles, RunFolder, RunFolderError, write_whole};
 pub use runtime::{
-    Backends, HealthHandle, Interrupter, Listener, RunResult, Runtime, RuntimeBuilder, Update, read_result,
+    Backends, HealthHandle, Interrupter, Listener, Reloader, RunResult, Runtime, RuntimeBuilder, Update, read_result,
 };
-pub use topology::{Kind, Kinds, Seat, SeatError};
+pub use topology::{Kind, Kinds, ReloadRefused, Seat, SeatError};
 
 /// What an application usually needs.
 pub mod prelude {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 use stateset_agents::config::{
-    ActorNode, Backoff, Config, Judge, Pool, Pretraining, Restarts, Shutdown, SupervisorNode,
+    ActorNode, Backoff, Config, CoolOff, Judge, Pool, Pretraining, Restarts, Shutdown, SupervisorNode,
 };
 
 fn root() -> &'static Path {
@@ -69,9 +69,11 @@ fn assert_described(section: &str, settings: &impl Serialize) {
 
 /// A topology with one supervisor and one actor, both called `NAME`, whatever they have by default.
 fn topology() -> Value {
-    let actor = ActorNode { pool: Some(Pool::default()), shutdown: Some(Shutdown::default()), ..ActorNode::default() };
-    let (intensity, backoff) = (Some(Restarts::default()), Some(Backoff::default()));
-    let supervisor = SupervisorNode { intensity, backoff, ..SupervisorNode::default() };
+    let intensity = Some(Restarts::default());
+    let (pool, shutdown) = (Some(Pool::default()), Some(Shutdown::default()));
+    let actor = ActorNode { pool, shutdown, intensity: intensity.clone(), ..ActorNode::default() };
+    let (backoff, cool_off) = (Some(Backoff::default()), Some(CoolOff::default()));
+    let supervisor = SupervisorNode { intensity, backoff, cool_off, ..SupervisorNode::default() };
     serde_json::json!({"topology": {"supervisors": {"NAME": supervisor}, "actors": {"NAME": actor}}})
 }
 

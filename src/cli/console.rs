@@ -59,7 +59,10 @@ impl EventSink for Console {
             | Event::CheckpointSaved { .. }
             | Event::SupervisorFinished { .. }
             | Event::EpisodesReplayed { .. }
-            | Event::Restored { .. } => {}
+            | Event::Restored { .. }
+            // Told to whoever asked.
+            | Event::ConfigReloaded { .. }
+            | Event::ReloadRefused { .. } => {}
         }
     }
 }

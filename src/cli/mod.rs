@@ -3,12 +3,14 @@
 mod auto;
 pub mod chat;
 mod console;
+pub mod diff;
 pub mod errors;
 pub mod evaluate;
 pub mod graph;
 pub mod inspect;
 pub mod pretrain;
 pub mod progress;
+pub mod schema;
 pub mod train;
 pub mod validate;
 
@@ -53,6 +55,12 @@ enum Command {
     #[command(after_help = "Examples:\n  stateset inspect runs/quickstart --watch\n  \
         stateset inspect runs/quickstart --json | jq .waiting")]
     Inspect(inspect::InspectArgs),
+    /// Say what it would take to go on with another configuration
+    #[command(after_help = "Example:\n  stateset diff runs/quickstart/config.yaml config/quickstart.yaml")]
+    Diff(diff::DiffArgs),
+    /// Print what a configuration may say, as a JSON schema for editors
+    #[command(after_help = "Example:\n  stateset schema > run.schema.json")]
+    Schema,
     /// Make a small policy from demonstrations
     #[command(after_help = "Example:\n  stateset pretrain config/pretrain-tiny.yaml --output-dir /tmp/tiny")]
     Pretrain(pretrain::PretrainArgs),
@@ -85,7 +93,7 @@ enum GraphFormat {
     Dot,
 }
 
-/// Runs the command line and names the exit code: 0 done, 1 failed, 2 refused, 75 stuck, 130 interrupted.
+/// Runs the command line and names the exit code: 0 done, 1 failed, 2 refused, 3 differs, 75 stuck, 130 interrupted.
 #[must_use]
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
@@ -97,6 +105,8 @@ pub fn run() -> ExitCode {
         }
         Command::Graph(args) => draw(&args).map(|()| ExitCode::SUCCESS),
         Command::Inspect(args) => inspect::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
+        Command::Diff(args) => diff::run(&args, &mut std::io::stdout()),
+        Command::Schema => schema::run(&mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Pretrain(args) => pretrain::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| errors::exit(&error))

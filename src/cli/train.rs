@@ -9,16 +9,17 @@ use anyhow::Result;
 use clap::Args;
 use stateset_actors::policy::Profile;
 use stateset_actors::protocol::FinishReason;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::auto::{self, Choice};
 use super::console::Console;
 use super::progress::Progress;
-use crate::config::Verbosity;
+use crate::config::{Config, Problems, Verbosity};
 use crate::report::{Measure, Summary};
 use crate::run_folder::write_whole;
 use crate::topology::Kinds;
-use crate::{Interrupter, RunResult, Runtime};
+use crate::{Interrupter, Reloader, RunResult, Runtime};
 
 /// What a shell says of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -105,7 +106,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         .last_resort(|| std::process::exit(i32::from(STUCK)))
         .on_update(move |update| listener.tell(update));
     let runtime = builder.build()?;
-    log_to_stderr(runtime.config().logging.level, &progress);
+    let log_from = log_to_stderr(runtime.config().logging.level, &progress);
     if let Some(choice) = choice {
         progress.note(&choice.told());
         write_whole(&runtime.files().auto(), &format!("{}\n", serde_json::to_string_pretty(&choice)?))?;
@@ -114,9 +115,11 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     let result = super::async_runtime()?.block_on(async {
         let watching = tokio::spawn(progress.clone().watch(runtime.vitals(), runtime.restarts()));
         let listening = tokio::spawn(heed_ctrl_c(runtime.interrupter(), progress.clone()));
+        let rereading = tokio::spawn(heed_hangup(rereader(args), runtime.reloader(), log_from, progress.clone()));
         let result = runtime.run().await;
         watching.abort();
         listening.abort();
+        rereading.abort();
         result
     });
     progress.end();
@@ -158,7 +161,51 @@ async fn heed_ctrl_c(interrupter: Interrupter, progress: Arc<Progress>) {
     }
 }
 
-fn log_to_stderr(level: Verbosity, progress: &Arc<Progress>) {
+/// Reads the run's file again, with what was laid over it when the run began.
+fn rereader(args: &TrainArgs) -> impl Fn() -> Result<Config, Problems> + Send + use<> {
+    let (path, sets) = (args.config.config.clone(), args.sets());
+    move || super::validate::check(&path, &sets, &Kinds::default())
+}
+
+/// SIGHUP has the configuration read again, and the run go on with it if it can.
+async fn heed_hangup(
+    read: impl Fn() -> Result<Config, Problems> + Send,
+    reloader: Reloader,
+    log_from: impl Fn(Verbosity) + Send,
+    progress: Arc<Progress>,
+) {
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    while hangups.recv().await.is_some() {
+        let config = read();
+        let level = config.as_ref().ok().map(|config| config.logging.level);
+        match reloader.reload(config).await {
+            Ok(changes) if changes.is_empty() => progress.note("reloaded: nothing has changed"),
+            Ok(changes) => {
+                level.into_iter().for_each(&log_from);
+                changes.iter().for_each(|change| progress.note(&format!("reloaded: {change}")));
+            }
+            Err(refused) => progress.note(&format!("not reloaded: {refused}")),
+        }
+    }
+}
+
+/// Logs from `level` on. What is returned changes the level.
+fn log_to_stderr(level: Verbosity, progress: &Arc<Progress>) -> impl Fn(Verbosity) + Send + use<> {
+    let writer = progress.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter(level))
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(move || writer.writer())
+        .with_filter_reloading();
+    let handle = subscriber.reload_handle();
+    // An application that embeds this may have its own subscriber; then that one is used.
+    let _ = subscriber.try_init();
+    // And then there is nothing to change.
+    move |level| drop(handle.reload(filter(level)))
+}
+
+fn filter(level: Verbosity) -> EnvFilter {
     let level = match level {
         Verbosity::Error => "error",
         Verbosity::Warn => "warn",
@@ -167,15 +214,7 @@ fn log_to_stderr(level: Verbosity, progress: &Arc<Progress>) {
         Verbosity::Trace => "trace",
     };
     // ractor reports what a supervisor already has as an event.
-    let filter = EnvFilter::new(format!("{level},ractor=off"));
-    let writer = progress.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(move || writer.writer());
-    // An application that embeds this may have its own subscriber; then that one is used.
-    let _ = subscriber.try_init();
+    EnvFilter::new(format!("{level},ractor=off"))
 }
 
 fn conclude(result: &RunResult, out: &mut impl Write) -> Result<()> {

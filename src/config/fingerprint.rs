@@ -27,6 +27,12 @@ const INCIDENTAL: [&str; 17] = [
     "rewards.judge.cache",
 ];
 
+/// Whether `key` changes how a run is carried out, but not what it computes.
+pub(super) fn is_incidental(key: &str) -> bool {
+    let within = |it: &&str| key.strip_prefix(*it).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    INCIDENTAL.iter().any(|it| within(&it))
+}
+
 /// Every setting that determines the result, by key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint(BTreeMap<String, String>);
@@ -52,14 +58,9 @@ impl Config {
     /// What determines the result. The domain counts by its contents, which the caller has; not by where its file is.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        let incidental = |key: &str| {
-            INCIDENTAL
-                .iter()
-                .any(|it| key.strip_prefix(it).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
-        };
         let decisive = |key: &str| key == "training.eval_every" && self.heeds_evaluations();
         let leaves = Node::parse(&self.to_yaml()).expect("what was just written can be read").leaves();
-        Fingerprint(leaves.into_iter().filter(|(key, _)| decisive(key) || !incidental(key)).collect())
+        Fingerprint(leaves.into_iter().filter(|(key, _)| decisive(key) || !is_incidental(key)).collect())
     }
 }
 

@@ -7,6 +7,7 @@
 //! 3. [`validate`] judges what each value means, alone and beside the others. It is pure: what it must know about the world (which
 //!    files exist, which rungs a domain has) is handed to it.
 
+mod change;
 mod duration;
 mod fingerprint;
 mod judge;
@@ -20,6 +21,7 @@ mod problem;
 mod profile;
 mod read;
 mod rollouts;
+mod schema;
 mod suggest;
 mod supervision;
 mod topology;
@@ -28,6 +30,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, Effect};
 pub use fingerprint::{Difference, Fingerprint};
 pub use judge::{Breaker, Judge};
 pub use load::{load, load_pretraining};
@@ -36,9 +39,11 @@ pub use policies::{Directives, EarlyStopping, Policy};
 pub use pretrain::{Architecture, Pretraining, Share};
 pub use problem::{Excerpt, Problem, Problems};
 pub use rollouts::Rollouts;
+pub use schema::schema;
 pub(crate) use suggest::{nearest, quoted};
 pub use supervision::{Backoff, Deadlines, Restarts, Supervision};
 pub use topology::{
-    ActorDefaults, ActorNode, Params, Pool, RestartWhen, Shutdown, StrategyName, SupervisorNode, Topology,
+    ActorDefaults, ActorNode, AutoShutdownName, CoolOff, OnExceeded, Params, Pool, RestartWhen, Shutdown, StrategyName,
+    SupervisorNode, Topology,
 };
 pub use validate::{World, validate};

@@ -77,6 +77,12 @@ pub struct SupervisorNode {
     pub intensity: Option<Restarts>,
     /// How long its restarts wait. Default: `supervision.backoff`.
     pub backoff: Option<Backoff>,
+    /// What it does when restarting does not help. Default `escalate`: a run needs all of its actors.
+    pub on_exceeded: Option<OnExceeded>,
+    /// For how long a child in quarantine is left alone. Above 0; default `1m`.
+    pub cool_off: Option<CoolOff>,
+    /// Whether it ends when its significant children have. Default `never`: a run says itself when it is over.
+    pub auto_shutdown: Option<AutoShutdownName>,
     /// Supervisors and actors, in the order in which they start; they end in the opposite one.
     pub children: Option<Vec<String>>,
 }
@@ -93,6 +99,41 @@ pub enum StrategyName {
     RestForOne,
 }
 
+/// For how long a child in quarantine is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CoolOff(#[serde(with = "duration")] pub Duration);
+
+impl Default for CoolOff {
+    fn default() -> Self {
+        Self(Duration::from_secs(60))
+    }
+}
+
+/// Whether a supervisor ends when its significant children have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoShutdownName {
+    /// It does not.
+    Never,
+    /// With the first of them.
+    AnySignificant,
+    /// With the last of them.
+    AllSignificant,
+}
+
+/// What a supervisor does when restarting does not help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExceeded {
+    /// It gives up, and is a failed child itself.
+    Escalate,
+    /// It leaves the child alone for `cool_off`, then tries again with a clean record.
+    Quarantine,
+    /// It does without the child.
+    Degrade,
+}
+
 /// An actor. What is left out is as in the standard topology, if it is one of its actors.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -103,6 +144,10 @@ pub struct ActorNode {
     pub pool: Option<Pool>,
     /// When it is started again. Default: `topology.defaults.restart`.
     pub restart: Option<RestartWhen>,
+    /// How many restarts of this one alone are too many. Default: only its supervisor counts.
+    pub intensity: Option<Restarts>,
+    /// Whether its end may be its supervisor's, if that has an `auto_shutdown`. Default: no.
+    pub significant: Option<bool>,
     /// How long it may take to end. Default: `topology.defaults.shutdown`.
     pub shutdown: Option<Shutdown>,
     /// Whom its ports lead to. A port left out leads to the only actor that takes such messages.

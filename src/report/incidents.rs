@@ -1,7 +1,7 @@
 //! What failed on the way, why, and what was done about it.
 
 use stateset_domain::BreakerState;
-use stateset_telemetry::{Event, ExitCause, StopMeans, TimedEvent};
+use stateset_telemetry::{ConfigChange, Event, ExitCause, StopMeans, TimedEvent};
 
 use super::html::{count, escape, number, time};
 
@@ -166,6 +166,18 @@ fn row(event: &Event) -> Option<Row> {
             reason,
             ..
         } => row(Kind::Notice, dependency, format!("its breaker is {to}"), reason.clone()),
+        Event::ConfigReloaded { changed } => {
+            let change = |it: &ConfigChange| format!("{}: {} -> {}, {}", it.key, it.from, it.to, it.how);
+            row(
+                Kind::Notice,
+                "run",
+                "goes on with another configuration".into(),
+                changed.iter().map(change).collect::<Vec<_>>().join("; "),
+            )
+        }
+        Event::ReloadRefused { reason } => {
+            row(Kind::Notice, "run", "goes on as configured; another configuration was refused".into(), reason.clone())
+        }
         Event::HealthIssue { rule, step, value, limit, decision } => row(
             Kind::Notice,
             rule,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use stateset_actors::policy::{Configured, EarlyStopping, Plan, Policies, Retries};
-use stateset_actors::protocol::{Deadlines, Probe, Unprobed};
+use stateset_actors::policy::{Configured, EarlyStopping, Plan, Policies};
+use stateset_actors::protocol::{Probe, Unprobed};
 use stateset_actors::{EngineFactory, LearnerFactory};
 use stateset_algorithms::Staleness;
 use stateset_chat::ChatFormat;
@@ -28,7 +28,7 @@ use crate::model;
 use crate::resume::Recorded;
 use crate::run_folder::RunFolder;
 use crate::standing::Standing;
-use crate::topology::{Blueprint, Kind, Kinds, Limits};
+use crate::topology::{Blueprint, Current, Kind, Kinds};
 
 /// Tokens that the engine is fed in one step.
 const STEP_TOKENS: usize = 1024;
@@ -200,17 +200,18 @@ impl RuntimeBuilder {
         let probe = probe.unwrap_or_else(|| Arc::new(Unprobed));
         let instruments = instruments(&files, clock, &restarts, &recent, events, probe)?;
         let judge = judge.map(|judge| judge.engage(&config, &instruments));
-        let (root, keep) = (files.checkpoints(), config.training.keep_checkpoints);
+        let (root, current) = (files.checkpoints(), Current::new(config, blueprint));
+        let keeping = current.clone();
         let store = move |fence| -> Result<Box<dyn stateset_domain::Store>, StoreError> {
-            Ok(Box::new(CheckpointFolder::open(&root, keep, fence)?))
+            Ok(Box::new(CheckpointFolder::open(&root, keeping.now().config.training.keep_checkpoints, fence)?))
         };
         let folder_of_journal = files.journal();
         let journal = move || -> Result<Box<dyn Journal>, StoreError> {
             Ok(Box::new(JournalFolder::open(&folder_of_journal, SEGMENT_BYTES)?))
         };
         let parts = Unwired {
-            plan: plan(&config),
-            policies: Arc::new(policies(&config)),
+            plan: plan(&current.now().config),
+            policies: Arc::new(policies(&current.now().config)),
             environment,
             reward,
             judge,
@@ -219,13 +220,11 @@ impl RuntimeBuilder {
             learner: backends.learner,
             store: Arc::new(store),
             journal: Arc::new(journal),
-            limits: limits(&config),
         };
         Ok(Runtime {
             folder,
-            config,
+            current,
             kinds,
-            blueprint,
             parts,
             instruments,
             restarts,
@@ -234,6 +233,7 @@ impl RuntimeBuilder {
             listener,
             last_resort,
             interrupts: mpsc::channel(1),
+            reloads: mpsc::channel(1),
         })
     }
 }
@@ -344,18 +344,5 @@ fn policies(config: &Config) -> Policies {
             temperature: config.agent.sampling.temperature,
             max_staleness: plan(config).max_staleness,
         },
-    }
-}
-
-fn limits(config: &Config) -> Limits {
-    let supervision = &config.supervision;
-    let crate::config::Deadlines { generate, environment, judge, load, save, thread, stall } = supervision.deadlines;
-    let (first, cap) = (supervision.backoff.min, supervision.backoff.max);
-    Limits {
-        max_context: config.agent.max_context,
-        max_live_episodes: supervision.max_live_episodes,
-        retries: Retries { attempts: supervision.attempts, first_delay: first, max_delay: cap },
-        deadlines: Deadlines { generate, environment, judge, load, save, thread },
-        stall,
     }
 }

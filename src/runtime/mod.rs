@@ -13,6 +13,7 @@
 mod builder;
 mod outcome;
 mod recorder;
+mod reload;
 mod watch;
 
 use std::sync::Arc;
@@ -29,13 +30,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::inspect::{Recent, Seen, Server};
 use crate::run_folder::{RunFiles, RunFolder};
-use crate::topology::{Blueprint, Kinds, Limits, Parts, Topology};
+use crate::topology::{Current, Kinds, Parts, Topology};
 
 pub use builder::{Backends, RuntimeBuilder};
 use outcome::Measured;
 pub use outcome::read_result;
 use recorder::Recorder;
 pub use recorder::{Listener, Update};
+pub use reload::Reloader;
 use watch::LateView;
 
 /// How long an interruption may wait for a learner that is being restarted.
@@ -44,9 +46,8 @@ const INTERRUPT_PATIENCE: Duration = Duration::from_secs(120);
 /// A run that is ready to begin.
 pub struct Runtime {
     folder: RunFolder,
-    config: crate::config::Config,
+    current: Current,
     kinds: Kinds,
-    blueprint: Blueprint,
     parts: Unwired,
     instruments: Instruments,
     restarts: Arc<Restarts>,
@@ -56,6 +57,7 @@ pub struct Runtime {
     /// Ends the process.
     last_resort: Option<Arc<dyn Fn() + Send + Sync>>,
     interrupts: (mpsc::Sender<()>, mpsc::Receiver<()>),
+    reloads: (mpsc::Sender<reload::Request>, mpsc::Receiver<reload::Request>),
 }
 
 /// The parts that do not depend on the run's folder.
@@ -70,7 +72,6 @@ struct Unwired {
     learner: stateset_actors::LearnerFactory,
     store: stateset_actors::StoreFactory,
     journal: stateset_actors::JournalFactory,
-    limits: Limits,
 }
 
 /// What a run came to.
@@ -148,8 +149,8 @@ impl Runtime {
 
     /// What is run.
     #[must_use]
-    pub fn config(&self) -> &crate::config::Config {
-        &self.config
+    pub fn config(&self) -> crate::config::Config {
+        self.current.now().config.clone()
     }
 
     /// Counters that can be read while it runs.
@@ -182,6 +183,12 @@ impl Runtime {
         Interrupter(self.interrupts.0.clone())
     }
 
+    /// Lets the run go on with another configuration.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.reloads.0.clone())
+    }
+
     /// Runs to the end and writes `summary.json` and `report.html`.
     ///
     /// # Errors
@@ -191,11 +198,13 @@ impl Runtime {
         let (sender, finished) = oneshot::channel();
         let dependencies = self.dependencies();
         let recorder = Arc::new(Recorder::open(self.folder.files(), self.listener.take(), sender)?);
-        let Unwired { plan, policies, environment, reward, judge, format, engine, learner, store, journal, limits } =
+        let Unwired { plan, policies, environment, reward, judge, format, engine, learner, store, journal } =
             self.parts;
         let (observer, instruments) = (recorder.clone(), self.instruments.clone());
         let seed = plan.seed;
-        let (view, stall) = (LateView::of(&self.blueprint), limits.stall * 2 + limits.deadlines.thread);
+        let standing = self.current.now();
+        let (view, deadlines) = (LateView::of(&standing.blueprint), &standing.config.supervision.deadlines);
+        let stuck = deadlines.stall * 2 + deadlines.thread;
         let restart = view.restarter();
         let parts = Parts {
             plan,
@@ -211,12 +220,11 @@ impl Runtime {
             observer,
             instruments,
             restart,
-            limits,
         };
-        let mut topology = Topology::start(parts, &self.blueprint, &self.kinds).await?;
+        let mut topology = Topology::start(parts, self.current.clone(), &self.kinds).await?;
         view.set(topology.view());
         let last_resort = self.last_resort.take().unwrap_or_else(|| Arc::new(|| ()));
-        let watch = LastResort::watch(stall, self.instruments.clone(), move || last_resort())
+        let watch = LastResort::watch(stuck, self.instruments.clone(), move || last_resort())
             .context("cannot watch over the run")?;
         let (run, instruments) = (self.folder.files().folder().to_path_buf(), self.instruments.clone());
         let (view, recent, clock) = (topology.view(), self.recent.clone(), Box::new(move || self.clock.read()));
@@ -224,7 +232,14 @@ impl Runtime {
         let server = Server::start(&self.folder.files(), seen);
         // One that cannot be looked into runs all the same.
         let server = server.inspect_err(|error| tracing::warn!("the run cannot be inspected: {error}"));
-        let outcome = drive(&mut topology, finished, &mut self.interrupts.1).await;
+        let requests = Requests {
+            interrupts: &mut self.interrupts.1,
+            reloads: &mut self.reloads.1,
+            kinds: &self.kinds,
+            files: &self.folder.files(),
+            events: &*self.instruments.events,
+        };
+        let outcome = drive(&mut topology, finished, requests).await;
         drop((watch, server));
         topology.shutdown().await;
         let finished = outcome?;
@@ -236,17 +251,27 @@ impl Runtime {
         }
         let (wall, health) = (self.clock.read(), self.instruments.health.read());
         let measured = Measured { seed, finished: &finished, wall, health };
-        let summary = outcome::conclude(&self.folder.files(), &self.config, &measured)?;
+        let summary = outcome::conclude(&self.folder.files(), &self.current.now().config, &measured)?;
         Ok(RunResult { files: self.folder.files(), summary, reason: finished.reason })
     }
+}
+
+/// What may come in while a run goes on.
+struct Requests<'a> {
+    interrupts: &'a mut mpsc::Receiver<()>,
+    reloads: &'a mut mpsc::Receiver<reload::Request>,
+    kinds: &'a Kinds,
+    files: &'a RunFiles,
+    events: &'a dyn EventSink,
 }
 
 /// Waits until the run has ended, one way or another.
 async fn drive(
     topology: &mut Topology,
     mut finished: oneshot::Receiver<RunFinished>,
-    interrupts: &mut mpsc::Receiver<()>,
+    requests: Requests<'_>,
 ) -> Result<RunFinished> {
+    let Requests { interrupts, reloads, kinds, files, events } = requests;
     loop {
         tokio::select! {
             finished = &mut finished => return finished.context("the run ended without a word"),
@@ -257,6 +282,7 @@ async fn drive(
                 };
             }
             Some(()) = interrupts.recv() => topology.interrupt(INTERRUPT_PATIENCE),
+            Some(request) = reloads.recv() => reload::carry_out(request, topology, kinds, files, events).await,
         }
     }
 }

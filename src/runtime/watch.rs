@@ -23,7 +23,7 @@ pub(super) struct LateView {
 
 impl LateView {
     pub(super) fn of(blueprint: &Blueprint) -> Self {
-        let named = |site: Site| Some((site, blueprint.named(site.name())?.to_owned()));
+        let named = |site: Site| Some((site, blueprint.named(site.name())?));
         Self { view: Arc::default(), names: Site::ALL.into_iter().filter_map(named).collect() }
     }
 

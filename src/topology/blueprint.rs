@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use stateset_supervisors::{Backoff, Budgets, Intensity, Restart, Strategy};
+use stateset_supervisors::{AutoShutdown, Backoff, Budgets, Excess, Intensity, Restart, Strategy};
 
 use super::builtin::LEARNER;
 use super::described::Described;
 use super::kind::Kinds;
 use super::{placing, tree, wiring};
-use crate::config::{ActorDefaults, Config, Params, Problem, RestartWhen, Shutdown, StrategyName};
+use crate::config::{ActorDefaults, AutoShutdownName, Config, Params, Problem, RestartWhen, Shutdown, StrategyName};
 
 /// A topology that can be built.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,8 @@ pub(crate) struct Branch {
     pub(crate) strategy: Strategy,
     pub(crate) intensity: Intensity,
     pub(crate) backoff: Backoff,
+    pub(crate) excess: Excess,
+    pub(crate) auto_shutdown: AutoShutdown,
     /// In start order.
     pub(crate) children: Vec<Child>,
 }
@@ -48,6 +50,9 @@ pub(crate) struct Placed {
     /// As how many it runs, if it is a pool.
     pub(crate) pool: Option<usize>,
     pub(crate) restart: Restart,
+    /// What is too often for this one alone.
+    pub(crate) intensity: Option<Intensity>,
+    pub(crate) significant: bool,
     pub(crate) budgets: Budgets,
     pub(crate) params: Params,
     /// Who is behind each of its ports; `None` if nobody has to be, and nobody is.
@@ -71,14 +76,15 @@ impl Blueprint {
                 actors.insert(id.clone(), Placed::new(id, node, &kind.name, &config.topology.defaults));
             }
         }
+        placing::significance(&root, &actors, &mut problems);
         placing::count(&actors, kinds, &mut problems);
         wiring::connect(&mut actors, &described.actors, kinds, &mut problems);
         if problems.is_empty() { Ok(Self { root, actors }) } else { Err(problems) }
     }
 
-    /// The name of an actor of that kind, if there is one. A pool goes by the name of its supervisor.
-    pub(crate) fn named(&self, kind: &str) -> Option<&str> {
-        self.actors.values().find(|placed| placed.kind == kind).map(|placed| placed.id.as_str())
+    /// The name of an actor of this kind, if there is one.
+    pub(crate) fn named(&self, kind: &str) -> Option<String> {
+        self.actors.values().find(|placed| placed.kind == kind).map(|placed| placed.id.clone())
     }
 
     /// The one learner.
@@ -98,6 +104,8 @@ impl Placed {
             kind: kind.to_owned(),
             pool: node.pool.map(|pool| pool.size),
             restart: node.restart.unwrap_or(defaults.restart).into(),
+            intensity: node.intensity.as_ref().map(|it| Intensity { max_restarts: it.max, within: it.within }),
+            significant: node.significant.unwrap_or(false),
             budgets: Budgets { drain, stop, kill, ..Budgets::default() },
             params: node.params.clone(),
             to: BTreeMap::new(),
@@ -121,6 +129,16 @@ impl From<StrategyName> for Strategy {
             StrategyName::OneForOne => Self::OneForOne,
             StrategyName::OneForAll => Self::OneForAll,
             StrategyName::RestForOne => Self::RestForOne,
+        }
+    }
+}
+
+impl From<AutoShutdownName> for AutoShutdown {
+    fn from(name: AutoShutdownName) -> Self {
+        match name {
+            AutoShutdownName::Never => Self::Never,
+            AutoShutdownName::AnySignificant => Self::AnySignificant,
+            AutoShutdownName::AllSignificant => Self::AllSignificant,
         }
     }
 }

@@ -4,37 +4,40 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stateset_actors::protocol::{LearnerMsg, Port};
-use stateset_supervisors::{ChildSpec, Restart, Strategy, SupervisorHandle, SupervisorSpec};
+use stateset_supervisors::{AutoShutdown, ChildSpec, Restart, SupervisorHandle, SupervisorSpec};
 
 use super::Common;
 use super::blueprint::{Blueprint, Branch, Child};
 use super::kind::Kinds;
-use super::seat::{Address, Fill, Opened, Place, SeatError};
+use super::seat::{Fill, Opened, SeatError};
+use super::seats::Seats;
 
 /// A tree that can be started.
 pub(super) struct Built {
     pub(super) root: SupervisorSpec,
     pub(super) learner: Port<LearnerMsg>,
+    pub(super) seats: Seats,
 }
 
 /// Builds what `blueprint` shows.
-pub(super) fn build(blueprint: &Blueprint, kinds: &Kinds, common: &Arc<Common>) -> Result<Built, SeatError> {
+pub(super) fn build(blueprint: &Blueprint, kinds: &Kinds, common: Arc<Common>) -> Result<Built, SeatError> {
     let (mut addresses, mut fills) = (BTreeMap::new(), BTreeMap::new());
     for (id, placed) in &blueprint.actors {
         let kind = kinds.get(&placed.kind).expect("a blueprint names kinds that there are");
-        let Opened { address, fill } = (kind.open)(placed);
+        let Opened { address, fill } = (kind.open)();
         addresses.insert(id.clone(), address);
         fills.insert(id.as_str(), fill);
     }
     let learner = addresses[&blueprint.learner().id].way().expect("a learner takes a learner's messages");
-    let root = Building { blueprint, common, addresses: &addresses, fills }.branch(&blueprint.root)?;
-    Ok(Built { root, learner })
+    let seats = Seats { addresses, common, sitting: BTreeMap::new() };
+    let mut building = Building { blueprint, seats, fills };
+    let root = building.branch(&blueprint.root)?;
+    Ok(Built { root, learner, seats: building.seats })
 }
 
 struct Building<'a> {
     blueprint: &'a Blueprint,
-    common: &'a Arc<Common>,
-    addresses: &'a BTreeMap<String, Address>,
+    seats: Seats,
     fills: BTreeMap<&'a str, Fill>,
 }
 
@@ -45,34 +48,23 @@ impl Building<'_> {
         for child in &branch.children {
             match child {
                 Child::Supervisor(below) => {
-                    children.push(ChildSpec::supervisor(Restart::Permanent, self.branch(below)?))
+                    children.push(ChildSpec::supervisor(restart(below), self.branch(below)?));
                 }
-                Child::Actor(id) => children.extend(self.actor(id, branch, &handle)?),
+                Child::Actor(id) => {
+                    let fill = self.fills.remove(id.as_str()).expect("a blueprint has everybody once");
+                    children.extend(self.seats.fill(&self.blueprint.actors[id], branch, &handle, fill)?);
+                }
             }
         }
-        Ok(supervise(branch, &handle, branch.strategy, children))
-    }
-
-    /// An actor's children: itself, none if it comes and goes, or its pool with a supervisor of its own.
-    fn actor(&mut self, id: &str, parent: &Branch, supervisor: &SupervisorHandle) -> Result<Vec<ChildSpec>, SeatError> {
-        let Some(fill) = self.fills.remove(id) else { return Ok(Vec::new()) };
-        let (placed, addresses, common) = (&self.blueprint.actors[id], self.addresses, self.common);
-        let members = fill(&Place { placed, supervisor, addresses, common })?;
-        if placed.pool.is_none() {
-            return Ok(members);
-        }
-        let pool = supervise(parent, &SupervisorHandle::new(id), Strategy::OneForOne, members);
-        Ok(vec![ChildSpec::supervisor(placed.restart, pool)])
+        let Branch { strategy, intensity, backoff, excess, auto_shutdown, .. } = *branch;
+        Ok(SupervisorSpec { handle, strategy, intensity, backoff, excess, auto_shutdown, children })
     }
 }
 
-/// A supervisor with the patience of `branch`.
-fn supervise(
-    branch: &Branch,
-    handle: &SupervisorHandle,
-    strategy: Strategy,
-    children: Vec<ChildSpec>,
-) -> SupervisorSpec {
-    let Branch { intensity, backoff, .. } = *branch;
-    SupervisorSpec { intensity, backoff, ..SupervisorSpec::new(handle, strategy, children) }
+/// A supervisor that may end for good is not started again when it does.
+fn restart(branch: &Branch) -> Restart {
+    match branch.auto_shutdown {
+        AutoShutdown::Never => Restart::Permanent,
+        AutoShutdown::AnySignificant | AutoShutdown::AllSignificant => Restart::Transient,
+    }
 }

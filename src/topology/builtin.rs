@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stateset_actors::protocol::{
-    Begin, CheckpointerMsg, EnvironmentMsg, HealthMsg, InferenceMsg, JudgeMsg, LearnerMsg, Port,
+    Begin, CheckpointerMsg, EnvironmentMsg, HealthMsg, InferenceMsg, JudgeMsg, LearnerMsg, Port, Settings,
 };
 use stateset_actors::{
     CheckpointerActor, CheckpointerArguments, ConversationActor, ConversationArguments, ConversationSetup,
@@ -13,9 +13,9 @@ use stateset_actors::{
 };
 use stateset_supervisors::{Budgets, ChildSpec, SupervisorHandle};
 
-use super::blueprint::Placed;
+use super::current::Current;
 use super::kind::{Kind, Number};
-use super::seat::{Address, Opened, Place, Seat, SeatError};
+use super::seat::{Address, Filled, Opened, Place, Seat, SeatError};
 
 /// The learner's kind, which every topology has exactly one of.
 pub(super) const LEARNER: &str = "learner";
@@ -53,16 +53,19 @@ pub(super) fn kinds() -> [Kind; 7] {
 
 fn learner(seat: &Seat<'_, LearnerMsg>) -> Result<ChildSpec, SeatError> {
     let common = seat.common();
+    let current = common.current.clone();
+    let Settings { deadlines, retries, .. } = current.settings();
     let arguments = LearnerArguments {
         build: common.parts.learner.clone(),
         plan: common.parts.plan.clone(),
         policies: common.parts.policies.clone(),
-        retries: common.parts.limits.retries,
-        deadlines: common.parts.limits.deadlines,
+        retries,
+        deadlines,
+        settings: Arc::new(move || current.settings()),
         epoch: 0,
         permits: common.permits.clone(),
         slot: common.slot.clone(),
-        lease: Lease::patient(common.parts.limits.deadlines.thread),
+        lease: Lease::patient(deadlines.thread),
         home: seat.home(),
         environment: seat.port("environment")?,
         inference: seat.port("inference")?,
@@ -76,14 +79,14 @@ fn learner(seat: &Seat<'_, LearnerMsg>) -> Result<ChildSpec, SeatError> {
 
 fn inference(seat: &Seat<'_, InferenceMsg>) -> Result<ChildSpec, SeatError> {
     let (build, slot) = (seat.common().parts.engine.clone(), seat.common().slot.clone());
-    let lease = Lease::patient(seat.common().parts.limits.deadlines.thread);
+    let lease = Lease::patient(seat.common().current.settings().deadlines.thread);
     let arguments = InferenceArguments { build, slot, lease, instruments: seat.instruments() };
     Ok(seat.actor(move |_| (InferenceActor, arguments.clone())))
 }
 
 fn checkpointer(seat: &Seat<'_, CheckpointerMsg>) -> Result<ChildSpec, SeatError> {
     let (build, journal) = (seat.common().parts.store.clone(), seat.common().parts.journal.clone());
-    let lease = Lease::patient(seat.common().parts.limits.deadlines.thread);
+    let lease = Lease::patient(seat.common().current.settings().deadlines.thread);
     let arguments = CheckpointerArguments { build, journal, lease, instruments: seat.instruments() };
     Ok(seat.actor(move |_| (CheckpointerActor, arguments.clone())))
 }
@@ -103,13 +106,16 @@ fn environment(seat: &Seat<'_, EnvironmentMsg>) -> Result<ChildSpec, SeatError> 
 
 fn health_monitor(seat: &Seat<'_, HealthMsg>) -> Result<ChildSpec, SeatError> {
     let parts = &seat.common().parts;
-    let (stall, restart, instruments) = (parts.limits.stall, parts.restart.clone(), seat.instruments());
-    let arguments = HealthMonitorArguments { stall, restart, instruments };
-    Ok(seat.actor(move |_| (HealthMonitorActor, arguments.clone())))
+    let (current, restart, instruments) = (seat.common().current.clone(), parts.restart.clone(), seat.instruments());
+    Ok(seat.actor(move |_| {
+        let stall = current.now().config.supervision.deadlines.stall;
+        let (restart, instruments) = (restart.clone(), instruments.clone());
+        (HealthMonitorActor, HealthMonitorArguments { stall, restart, instruments })
+    }))
 }
 
 /// Conversations are started one by one, by the environment: what stands behind their address is known once they are wired.
-fn conversations(_: &Placed) -> Opened {
+fn conversations() -> Opened {
     let wired: Arc<OnceLock<ConversationSpawner>> = Arc::default();
     let late = wired.clone();
     let spawner: ConversationSpawner = Arc::new(move |begin| match late.get() {
@@ -118,33 +124,33 @@ fn conversations(_: &Placed) -> Opened {
         None => Box::pin(async { Err(SpawnFailed("conversations are not wired yet".into())) }),
     });
     let fill = move |place: &Place<'_>| {
-        // A place is filled once.
-        let _ = wired.set(spawner_under(place.supervisor.clone(), setup(place)?));
-        Ok(Vec::new())
+        // Filled once: a conversation is told nothing that could change.
+        let _ = wired.set(spawner_under(place.supervisor.clone(), setup(place)?, place.common.current.clone()));
+        Ok(Filled { children: Vec::new(), seat: Box::new(|| ()), is_up: Box::new(|| true) })
     };
-    Opened { address: Address::new(spawner), fill: Box::new(fill) }
+    Opened { address: Address::new(spawner), fill: Arc::new(fill) }
 }
 
 fn setup(place: &Place<'_>) -> Result<ConversationSetup, SeatError> {
     let parts = &place.common.parts;
     Ok(ConversationSetup {
         format: parts.format.clone(),
-        max_context: parts.limits.max_context,
+        max_context: place.common.current.now().config.agent.max_context,
         inference: place.required::<Port<InferenceMsg>>("inference")?,
         environment: place.required::<Port<EnvironmentMsg>>("environment")?,
         judge: place.required::<Port<JudgeMsg>>("judge")?,
-        deadlines: parts.limits.deadlines,
+        deadlines: place.common.current.settings().deadlines,
         instruments: parts.instruments.clone(),
     })
 }
 
-fn spawner_under(supervisor: SupervisorHandle, setup: ConversationSetup) -> ConversationSpawner {
-    let patience = setup.deadlines.environment;
+fn spawner_under(supervisor: SupervisorHandle, setup: ConversationSetup, current: Current) -> ConversationSpawner {
     Arc::new(move |begin| {
         let name = format!("conversation-{}", begin.ticket.episode);
-        let arguments = ConversationArguments { begin, setup: setup.clone() };
+        let deadlines = current.settings().deadlines;
+        let arguments = ConversationArguments { begin, setup: ConversationSetup { deadlines, ..setup.clone() } };
         let child = ChildSpec::once(&name, ConversationActor, arguments).with_budgets(BRIEF);
-        let supervisor = supervisor.clone();
+        let (supervisor, patience) = (supervisor.clone(), deadlines.environment);
         Box::pin(async move { supervisor.spawn(child, patience).await.map_err(|error| SpawnFailed(error.to_string())) })
     })
 }

@@ -33,23 +33,29 @@ impl Described {
 }
 
 fn supervisor(written: &SupervisorNode, standard: SupervisorNode) -> SupervisorNode {
-    let SupervisorNode { strategy, intensity, backoff, children } = written.clone();
+    let SupervisorNode { strategy, intensity, backoff, on_exceeded, cool_off, auto_shutdown, children } =
+        written.clone();
     SupervisorNode {
         strategy: strategy.or(standard.strategy),
         intensity: intensity.or(standard.intensity),
         backoff: backoff.or(standard.backoff),
+        on_exceeded: on_exceeded.or(standard.on_exceeded),
+        cool_off: cool_off.or(standard.cool_off),
+        auto_shutdown: auto_shutdown.or(standard.auto_shutdown),
         children: children.or(standard.children),
     }
 }
 
 fn actor(written: &ActorNode, mut standard: ActorNode) -> ActorNode {
-    let ActorNode { kind, pool, restart, shutdown, to, params } = written.clone();
+    let ActorNode { kind, pool, restart, intensity, significant, shutdown, to, params } = written.clone();
     standard.to.extend(to);
     standard.params.extend(params);
     ActorNode {
         kind: kind.or(standard.kind),
         pool: pool.or(standard.pool),
         restart: restart.or(standard.restart),
+        intensity: intensity.or(standard.intensity),
+        significant: significant.or(standard.significant),
         shutdown: shutdown.or(standard.shutdown),
         ..standard
     }

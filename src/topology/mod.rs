@@ -7,11 +7,14 @@
 mod blueprint;
 mod build;
 mod builtin;
+mod current;
 mod described;
 mod kind;
 mod placing;
 mod pool;
+mod reload;
 mod seat;
+mod seats;
 mod tree;
 mod wiring;
 
@@ -22,8 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use stateset_actors::policy::{Plan, Policies, Retries};
-use stateset_actors::protocol::{Deadlines, Instruments, LearnerMsg, Observer, PolicySlot, Port};
+use stateset_actors::policy::{Plan, Policies};
+use stateset_actors::protocol::{Instruments, LearnerMsg, Observer, PolicySlot, Port};
 use stateset_actors::{EngineFactory, JournalFactory, LearnerFactory, ModelJudge, Restarter, StoreFactory};
 use stateset_chat::ChatFormat;
 use stateset_domain::Stream;
@@ -34,8 +37,11 @@ use tokio::sync::Semaphore;
 
 pub(crate) use blueprint::{Blueprint, Branch, Child};
 use build::Built;
+pub(crate) use current::Current;
 pub use kind::{Kind, Kinds};
+pub use reload::ReloadRefused;
 pub use seat::{Seat, SeatError};
+use seats::Seats;
 
 /// Everything that actors are made from.
 #[derive(Clone)]
@@ -53,22 +59,12 @@ pub(crate) struct Parts {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) instruments: Instruments,
     pub(crate) restart: Restarter,
-    pub(crate) limits: Limits,
-}
-
-/// How much, how long, how often.
-#[derive(Debug, Clone)]
-pub(crate) struct Limits {
-    pub(crate) max_context: usize,
-    pub(crate) max_live_episodes: usize,
-    pub(crate) retries: Retries,
-    pub(crate) deadlines: Deadlines,
-    pub(crate) stall: Duration,
 }
 
 /// What is made once, and shared by all actors and all their incarnations.
 pub(crate) struct Common {
     parts: Parts,
+    current: Current,
     slot: Arc<PolicySlot>,
     permits: Arc<Semaphore>,
 }
@@ -77,18 +73,22 @@ pub(crate) struct Common {
 pub(crate) struct Topology {
     tree: Tree,
     learner: Port<LearnerMsg>,
+    current: Current,
+    permits: Arc<Semaphore>,
+    seats: Seats,
 }
 
 impl Topology {
     /// Starts every actor; the learner goes to work at once.
-    pub(crate) async fn start(parts: Parts, blueprint: &Blueprint, kinds: &Kinds) -> anyhow::Result<Self> {
+    pub(crate) async fn start(parts: Parts, current: Current, kinds: &Kinds) -> anyhow::Result<Self> {
         let seed = Stream::new(parts.plan.seed).fork(u64::from_le_bytes(*b"restarts"));
         let events = parts.instruments.events.clone();
-        let permits = Arc::new(Semaphore::new(parts.limits.max_live_episodes));
-        let common = Arc::new(Common { parts, slot: Arc::default(), permits });
-        let Built { root, learner } = build::build(blueprint, kinds, &common)?;
+        let standing = current.now();
+        let permits = Arc::new(Semaphore::new(standing.config.supervision.max_live_episodes));
+        let common = Common { parts, current: current.clone(), slot: Arc::default(), permits: permits.clone() };
+        let Built { root, learner, seats } = build::build(&standing.blueprint, kinds, Arc::new(common))?;
         let tree = Tree::start(root, events, seed).await.context("cannot start the actors")?;
-        Ok(Self { tree, learner })
+        Ok(Self { tree, learner, current, permits, seats })
     }
 
     /// Asks the learner to save and end the run. It may be between two incarnations, so somebody knocks until it is there.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::blueprint::Placed;
+use super::blueprint::{Branch, Child, Placed};
 use super::kind::{Kind, Kinds, Number};
 use crate::config::{ActorNode, Problem, nearest, quoted};
 
@@ -62,6 +62,25 @@ pub(super) fn check(id: &str, node: &ActorNode, kind: &Kind, problems: &mut Vec<
     };
     if let Some(cause) = unread {
         problems.push(Problem::new(key(id, "params"), format!("the parameters of `{id}`: {cause}")));
+    }
+}
+
+/// Whether an end that is significant is so to somebody, and can be one.
+pub(super) fn significance(branch: &Branch, actors: &BTreeMap<String, Placed>, problems: &mut Vec<Problem>) {
+    for child in &branch.children {
+        match child {
+            Child::Supervisor(below) => significance(below, actors, problems),
+            Child::Actor(id) => {
+                let admitted = actors.get(id).map(|it| branch.auto_shutdown.admit(it.restart, it.significant));
+                if let Some(Err(why)) = admitted {
+                    let problem = Problem::new(key(id, "significant"), format!("`{id}` cannot be significant: {why}"));
+                    problems.push(problem.help(format!(
+                        "`{id}` may be `restart: transient`, and `{}` have an `auto_shutdown`",
+                        branch.name
+                    )));
+                }
+            }
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use stateset_actors::protocol::{Instruments, Port};
 use stateset_supervisors::{ChildSpec, Handle, SupervisorHandle};
 use thiserror::Error;
 
+use super::Common;
 use super::blueprint::Placed;
-use super::{Common, pool};
+use super::pool::{self, Members};
 use crate::config::Params;
 
 /// Why a kind cannot fill its seat.
@@ -48,18 +49,27 @@ impl Address {
     }
 }
 
-/// Makes the handles of the actors in a place, before any of them is made, so that everybody can be wired to everybody.
-pub(super) type Open = Arc<dyn Fn(&Placed) -> Opened + Send + Sync>;
+/// Makes the address of a place before anybody sits there, so that everybody can be wired to everybody.
+pub(super) type Open = Arc<dyn Fn() -> Opened + Send + Sync>;
 
 /// A place whose address is known.
 pub(super) struct Opened {
     pub(super) address: Address,
-    /// The place's own children; none if they come later, one by one.
     pub(super) fill: Fill,
 }
 
-/// Makes the children of a place, once every address is known.
-pub(super) type Fill = Box<dyn FnOnce(&Place<'_>) -> Result<Vec<ChildSpec>, SeatError>>;
+/// Makes those who sit in a place, once every address is known; and anew when they are told something else.
+pub(super) type Fill = Arc<dyn Fn(&Place<'_>) -> Result<Filled, SeatError> + Send + Sync>;
+
+/// Those who are to sit in a place.
+pub(super) struct Filled {
+    /// None if they come one by one.
+    pub(super) children: Vec<ChildSpec>,
+    /// Lets the place's address lead to them.
+    pub(super) seat: Box<dyn FnOnce() + Send>,
+    /// Whether all of them are up.
+    pub(super) is_up: Box<dyn Fn() -> bool + Send + Sync>,
+}
 
 /// A place of the tree, with all that is around it.
 pub(super) struct Place<'a> {
@@ -90,12 +100,18 @@ type Make<M> = dyn Fn(&Seat<'_, M>) -> Result<ChildSpec, SeatError> + Send + Syn
 
 /// Opens a place for actors that take messages `M`: one, or as many as its pool has.
 pub(super) fn actors<M: Message>(make: Arc<Make<M>>) -> Open {
-    Arc::new(move |placed: &Placed| {
-        let names = pool::names(placed);
-        let handles: Vec<Handle<M>> = names.iter().map(|name| Handle::new(name)).collect();
-        let (address, make) = (Address::new(pool::port(&handles)), make.clone());
-        let fill = move |place: &Place<'_>| handles.iter().map(|handle| make(&Seat { handle, place })).collect();
-        Opened { address, fill: Box::new(fill) }
+    Arc::new(move || {
+        let (members, make) = (Members::<M>::nobody(), make.clone());
+        let address = Address::new(members.port());
+        let fill = move |place: &Place<'_>| {
+            let handles = members.named(&pool::names(place.placed));
+            let made = handles.iter().map(|handle| make(&Seat { handle, place }));
+            let children = made.collect::<Result<Vec<ChildSpec>, SeatError>>()?;
+            let (members, to_be) = (members.clone(), handles.clone());
+            let seat = Box::new(move || members.seat(to_be));
+            Ok(Filled { children, seat, is_up: Box::new(move || handles.iter().all(Handle::is_up)) })
+        };
+        Opened { address, fill: Arc::new(fill) }
     })
 }
 
@@ -124,7 +140,7 @@ impl<M: Message> Seat<'_, M> {
     /// A port to whoever sits here, whichever incarnation lives.
     #[must_use]
     pub fn home(&self) -> Port<M> {
-        pool::port(std::slice::from_ref(self.handle))
+        pool::port(self.handle)
     }
 
     /// The actor's parameters.
@@ -147,8 +163,12 @@ impl<M: Message> Seat<'_, M> {
         &self,
         make: impl Fn(u64) -> (A, A::Arguments) + Send + Sync + 'static,
     ) -> ChildSpec {
-        let Placed { restart, budgets, .. } = *self.place.placed;
-        ChildSpec::actor(self.handle, restart, make).with_budgets(budgets)
+        let Placed { restart, budgets, intensity, significant, .. } = *self.place.placed;
+        let mut child = ChildSpec::actor(self.handle, restart, make).with_budgets(budgets);
+        child.intensity = intensity;
+        // Of a pool, its supervisor is.
+        child.significant = significant && self.place.placed.pool.is_none();
+        child
     }
 
     pub(super) fn required<T: Clone + 'static>(&self, port: &str) -> Result<T, SeatError> {

@@ -3,7 +3,7 @@
 use super::kind::Manner;
 use super::*;
 use crate::config::{Config, Problem};
-use stateset_supervisors::Strategy;
+use stateset_supervisors::{AutoShutdown, Excess, Strategy};
 
 /// The configuration with this `topology` section.
 fn config(topology: &str) -> Config {
@@ -162,6 +162,37 @@ fn an_actor_is_only_what_its_kind_can_be() {
         "actors.second.kind: there is more than one learner: `learner`, `second`",
     ];
     assert_eq!(told, wanted);
+}
+
+#[test]
+fn an_end_is_only_significant_if_it_can_be_one_and_to_somebody() {
+    let told = problems(
+        "
+        supervisors:
+          learning: {auto_shutdown: any_significant}
+          watch: {on_exceeded: quarantine, cool_off: 0s}
+        actors:
+          learner: {significant: true}
+          judge: {restart: transient, significant: true}
+        ",
+    );
+    let wanted = [
+        "supervisors.watch.cool_off: `watch` leaves nobody alone for 0 s | above 0",
+        "actors.learner.significant: `learner` cannot be significant: a permanent child cannot be significant: it never ends for good \
+         | `learner` may be `restart: transient`, and `learning` have an `auto_shutdown`",
+        "actors.judge.significant: `judge` cannot be significant: a child cannot be significant under a supervisor that never shuts down \
+         by itself | `judge` may be `restart: transient`, and `rollouts` have an `auto_shutdown`",
+    ];
+    assert_eq!(told, wanted);
+    let blueprint = blueprint(
+        "
+        supervisors: {learning: {auto_shutdown: all_significant, strategy: one_for_all, on_exceeded: degrade}}
+        actors: {learner: {restart: transient, significant: true, intensity: {max: 2}}}
+        ",
+    );
+    let learning = below(&blueprint.root, "learning");
+    assert_eq!((learning.auto_shutdown, learning.excess), (AutoShutdown::AllSignificant, Excess::Degrade));
+    assert_eq!(blueprint.actors["learner"].intensity.map(|it| it.max_restarts), Some(2));
 }
 
 /// An auditor that sees every episode before the judge does.

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stateset_supervisors::{Backoff, Intensity, Strategy};
+use stateset_supervisors::{AutoShutdown, Backoff, Excess, Intensity, Strategy};
 
 use super::blueprint::{Branch, Child};
 use super::described::Described;
-use crate::config::{Config, Problem, Restarts, SupervisorNode, nearest, quoted};
+use crate::config::{Config, OnExceeded, Problem, Restarts, SupervisorNode, nearest, quoted};
 
 /// The supervisor that has no parent.
 pub(super) const ROOT: &str = "root";
@@ -57,6 +57,11 @@ impl Growing<'_> {
             let key = format!("topology.supervisors.{name}.children");
             self.problems.push(Problem::new(key, format!("supervisor `{name}` has no children")));
         }
+        let cool_off = node.cool_off.unwrap_or_default().0;
+        if cool_off.is_zero() {
+            let key = format!("topology.supervisors.{name}.cool_off");
+            self.problems.push(Problem::new(key, format!("`{name}` leaves nobody alone for 0 s")).allowed("above 0"));
+        }
         let children = listed.iter().enumerate().filter_map(|(at, child)| self.child(name, at, child)).collect();
         self.path.pop();
         Branch {
@@ -64,6 +69,12 @@ impl Growing<'_> {
             strategy: node.strategy.map_or(Strategy::OneForOne, Strategy::from),
             intensity: Intensity { max_restarts: max, within },
             backoff: Backoff { first: backoff.min, cap: backoff.max, reset_after: within },
+            excess: match node.on_exceeded {
+                None | Some(OnExceeded::Escalate) => Excess::GiveUp,
+                Some(OnExceeded::Quarantine) => Excess::Quarantine { cool_off },
+                Some(OnExceeded::Degrade) => Excess::Degrade,
+            },
+            auto_shutdown: node.auto_shutdown.map_or(AutoShutdown::Never, AutoShutdown::from),
             children,
         }
     }

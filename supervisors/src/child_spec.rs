@@ -113,6 +113,13 @@ impl ChildSpec {
         Self { budgets, ..self }
     }
 
+    /// The same child, started as whatever `latest` says when it is started: so it is what it has been told last, even if it comes back with
+    /// its supervisor.
+    #[must_use]
+    pub fn renewed(self, latest: impl Fn() -> Self + Send + Sync + 'static) -> Self {
+        Self { start: Arc::new(move |context| (latest().start)(context)), ..self }
+    }
+
     /// The same child, whose end may be its supervisor's.
     #[must_use]
     pub fn significant(self) -> Self {

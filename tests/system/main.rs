@@ -13,6 +13,7 @@ mod judge;
 mod lab;
 mod panics;
 mod refusals;
+mod reloads;
 mod report;
 mod seeds;
 mod stalls;

@@ -30,7 +30,7 @@ use tokio::sync::Semaphore;
 use crate::policy::{Plan, Policies, Retries};
 use crate::protocol::{
     CallError, CheckpointerMsg, Deadlines, EnvironmentMsg, HealthMsg, InferenceMsg, Instruments, LearnerMsg, Observer,
-    PolicySlot, Port, Site,
+    PolicySlot, Port, Settings, SettingsSource, Site,
 };
 use crate::thread::{Confined, Lease, ThreadEnded};
 use run::Run;
@@ -55,6 +55,8 @@ pub struct LearnerArguments {
     pub retries: Retries,
     /// How long to wait for each request.
     pub deadlines: Deadlines,
+    /// What of the above may change while the run goes on; it is read before every message.
+    pub settings: SettingsSource,
     /// Which incarnation this is: 1, and one more for every restart.
     pub epoch: u64,
     /// One permit for every episode that may be live. One for all incarnations.
@@ -77,6 +79,15 @@ pub struct LearnerArguments {
     pub observer: Arc<dyn Observer>,
     /// What to report through.
     pub instruments: Instruments,
+}
+
+impl LearnerArguments {
+    /// Takes over what may have changed. None of it makes a difference to the result.
+    fn refresh(&mut self) {
+        let Settings { deadlines, retries, save_every, eval_every } = (self.settings)();
+        (self.deadlines, self.retries) = (deadlines, retries);
+        (self.plan.save_every, self.plan.eval_every) = (save_every, eval_every);
+    }
 }
 
 /// Why a learner cannot go on. Its supervisor decides what becomes of the run.
@@ -167,6 +178,7 @@ impl Actor for LearnerActor {
         run: &mut Run,
     ) -> Result<(), ActorProcessingErr> {
         run.visit(Site::Learner);
+        run.arguments.refresh();
         match message {
             LearnerMsg::Begin => run.begin().await?,
             LearnerMsg::Completed { epoch, trajectory } => run.completed(epoch, trajectory).await?,

@@ -19,7 +19,7 @@ pub use messages::{
 pub use observer::{Evaluation, FinishReason, Observer, RunFinished};
 pub use port::{CallError, Port, Reply, Undelivered};
 pub use probe::{Probe, Site, Unprobed};
-pub use settings::{Deadlines, Instruments};
+pub use settings::{Deadlines, Instruments, Settings, SettingsSource};
 pub use sight::{Sight, Threads, Waiting};
 pub use slot::PolicySlot;
 pub use ticket::{Assignment, Ticket};

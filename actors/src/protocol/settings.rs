@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stateset_telemetry::{Event, EventSink};
 
-use crate::policy::HealthBoard;
+use crate::policy::{HealthBoard, Retries};
 use crate::protocol::{Conversations, Probe, Site, Threads, Vitals};
 
 /// The longest a request may take, the time that its receiver needs to be restarted included.
@@ -38,6 +38,22 @@ impl Default for Deadlines {
         }
     }
 }
+
+/// What may be changed while a run goes on, because its result does not depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How long to wait for each request.
+    pub deadlines: Deadlines,
+    /// How often an episode is attempted; also how often a call is repeated whose receiver was restarted.
+    pub retries: Retries,
+    /// Steps between two checkpoints; 0 saves at the end only.
+    pub save_every: u64,
+    /// Steps between two evaluations; 0 evaluates the base and the final policy only.
+    pub eval_every: u64,
+}
+
+/// Reads the settings as they are now.
+pub type SettingsSource = Arc<dyn Fn() -> Settings + Send + Sync>;
 
 /// What actors report through. Shared by the whole ring, and by every incarnation of each actor.
 #[derive(Clone)]

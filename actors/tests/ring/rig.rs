@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use stateset_actors::policy::{Plan, Policies, Retries};
-use stateset_actors::protocol::{Begin, Deadlines, Instruments, PolicySlot, Port, Probe, Unprobed};
+use stateset_actors::protocol::{Begin, Deadlines, Instruments, PolicySlot, Port, Probe, Settings, Unprobed};
 use stateset_actors::{
     CheckpointerActor, CheckpointerArguments, ConversationActor, ConversationArguments, ConversationSetup,
     EnvironmentActor, EnvironmentArguments, HealthMonitorActor, HealthMonitorArguments, InferenceActor,
@@ -148,12 +148,15 @@ impl Rig {
         hosting.open(move |_| host.clone()).await;
 
         let learner_of_the_run = self.learner;
+        let Plan { save_every, eval_every, .. } = self.plan;
+        let settings = Settings { deadlines, retries: self.retries, save_every, eval_every };
         let first = LearnerArguments {
             build: Arc::new(move || Ok(learner_of_the_run())),
             plan: self.plan,
             policies: Arc::new(self.policies),
             retries: self.retries,
             deadlines,
+            settings: Arc::new(move || settings),
             epoch: 1,
             permits,
             slot,

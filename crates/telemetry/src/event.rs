@@ -3,6 +3,19 @@
 use serde::{Deserialize, Serialize};
 use stateset_domain::{BreakerState, Digest, EpisodeId, FailureKind, PolicyVersion, Ruling};
 
+/// A key of the configuration whose value changed while the run went on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChange {
+    /// The key.
+    pub key: String,
+    /// Its value before.
+    pub from: String,
+    /// Its value from now on.
+    pub to: String,
+    /// What it took.
+    pub how: String,
+}
+
 /// Why a supervised child ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "exit", content = "cause", rename_all = "snake_case")]
@@ -179,6 +192,16 @@ pub enum Event {
         limit: f64,
         /// What was decided.
         decision: String,
+    },
+    /// The run goes on with another configuration.
+    ConfigReloaded {
+        /// What is different now.
+        changed: Vec<ConfigChange>,
+    },
+    /// The run was to go on with another configuration, but goes on with the one that it had.
+    ReloadRefused {
+        /// Why.
+        reason: String,
     },
     /// A child failed once too often and is left down; its siblings go on.
     ChildSetAside {

@@ -14,7 +14,7 @@ mod log_file;
 mod metrics_log;
 mod sink;
 
-pub use event::{Event, ExitCause, StopMeans};
+pub use event::{ConfigChange, Event, ExitCause, StopMeans};
 pub use json_lines::{JsonLines, TimedEvent};
 pub use log_file::LogError;
 pub use metrics_log::MetricsLog;
