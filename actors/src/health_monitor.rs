@@ -58,8 +58,8 @@ impl Actor for HealthMonitorActor {
         let HealthMonitorArguments { stall, restart, instruments } = arguments;
         let period = stall / 4;
         myself.send_after(period, || HealthMsg::Tick);
-        let watchdog = Some(Watchdog::new(stall));
-        Ok(HealthMonitorState { watchdog, stall, restart, period, started: Instant::now(), instruments })
+        let (watchdog, started) = (Some(Watchdog::new(stall)), Instant::now());
+        Ok(HealthMonitorState { watchdog, stall, restart, period, started, instruments })
     }
 
     async fn handle(
@@ -70,7 +70,7 @@ impl Actor for HealthMonitorActor {
     ) -> Result<(), ActorProcessingErr> {
         state.instruments.visit(Site::HealthMonitor);
         match message {
-            // Steps are seen by the counters.
+            // The counters tell as much.
             HealthMsg::Step(_) => {}
             HealthMsg::Tick => {
                 let (reading, now) = (state.instruments.vitals.read(), state.started.elapsed());
@@ -92,9 +92,10 @@ impl HealthMonitorState {
     fn unblock(&self, stall: Issue) {
         let sight = self.instruments.look();
         let blamed = suspect(&sight, self.stall);
-        let action = format!("{blamed} is restarted");
-        self.instruments.health.stalled(Some(format!("nothing has moved for {:.0} s; {action}", stall.value)));
-        self.instruments.emit(Event::Stalled { still_seconds: stall.value, waits: sight.lines(), action });
+        let (waits, action) = (sight.lines(), format!("{blamed} is restarted"));
+        let told = format!("nothing has moved for {:.0} s; {action}; {}", stall.value, waits.join("; "));
+        self.instruments.health.stalled(Some(told));
+        self.instruments.emit(Event::Stalled { still_seconds: stall.value, waits, action });
         (self.restart)(blamed);
     }
 }
