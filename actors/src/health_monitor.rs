@@ -59,7 +59,7 @@ impl Actor for HealthMonitorActor {
         message: HealthMsg,
         state: &mut HealthMonitorState,
     ) -> Result<(), ActorProcessingErr> {
-        state.instruments.visit(Site::HealthMonitor);
+        state.instruments.visit(Site::HealthMonitor).await?;
         match message {
             HealthMsg::Step(metrics) => state.step = metrics.step,
             HealthMsg::Tick => {

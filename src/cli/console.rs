@@ -52,6 +52,9 @@ impl EventSink for Console {
             | Event::CheckpointSaved { .. }
             | Event::SupervisorFinished { .. }
             | Event::EpisodesReplayed { .. }
+            | Event::FaultInjected { .. }
+            // The one that watches says so itself.
+            | Event::WorkerRestarted { .. }
             | Event::Restored { .. } => {}
         }
     }

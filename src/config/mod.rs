@@ -8,6 +8,7 @@
 //!    files exist, which rungs a domain has) is handed to it.
 
 mod duration;
+mod faults;
 mod fingerprint;
 mod judge;
 mod load;
@@ -28,6 +29,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use faults::{FaultEntry, FaultFile, Lasting, load_faults};
 pub use fingerprint::{Difference, Fingerprint};
 pub use judge::{Breaker, Judge};
 pub use load::{load, load_pretraining};

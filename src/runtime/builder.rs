@@ -2,16 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use stateset_actors::policy::{Configured, EarlyStopping, Plan, Policies, Retries};
-use stateset_actors::protocol::{Deadlines, Probe, Unprobed};
+use stateset_actors::policy::{Configured, EarlyStopping, Plan as Course, Policies, Retries};
+use stateset_actors::protocol::{Deadlines, Instruments, Probe, Unprobed};
 use stateset_actors::{EngineFactory, LearnerFactory};
 use stateset_algorithms::Staleness;
 use stateset_chat::ChatFormat;
 use stateset_domain::{Journal, StoreError, Tokenizer};
 use stateset_environments::{DomainSpec, Environment, Ladder};
+use stateset_faults::{Injector, Plan};
 use stateset_inference::{BatchEngine, EngineLimits};
 use stateset_journal::JournalFolder;
 use stateset_models::Pretrained;
@@ -20,12 +21,14 @@ use stateset_telemetry::{EventSink, JsonLines};
 use stateset_training::{CheckpointFolder, GrpoLearner, LearnerSettings, OptimizerSettings};
 use tokio::sync::mpsc;
 
-use super::{Clock, Listener, Restarts, Runtime, Unwired, instruments};
-use crate::config::{Config, Problems};
+use super::{Clock, Listener, Restarts, Runtime, Unwired};
+use crate::cli::errors::AnotherRun;
+use crate::config::{Config, Difference, FaultFile, Problems};
+use crate::faults::{FaultProbe, Faults};
 use crate::judge::Prospect;
 use crate::model;
 use crate::resume::Recorded;
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RunFiles, RunFolder, write_whole};
 use crate::standing::Standing;
 use crate::topology::{Blueprint, Kind, Kinds, Limits};
 
@@ -48,6 +51,7 @@ pub struct RuntimeBuilder {
     listener: Option<Listener>,
     events: Option<Arc<dyn EventSink>>,
     probe: Option<Arc<dyn Probe>>,
+    faults: Option<Faults>,
 }
 
 /// A policy of one's own: who samples, who learns, and how text becomes tokens for both.
@@ -135,10 +139,17 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Looks in before every message an actor handles. It may panic: that is how faults are injected.
+    /// Looks in before every message an actor handles. It may panic, fail it or let it wait.
     #[must_use]
     pub fn probe(mut self, probe: Arc<dyn Probe>) -> Self {
         self.probe = Some(probe);
+        self
+    }
+
+    /// Lets things go wrong on purpose. The plan is written into the run's folder, and goes on where it was when the run is resumed.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = Some(faults);
         self
     }
 
@@ -147,7 +158,8 @@ impl RuntimeBuilder {
     /// # Errors
     /// If a file that the configuration names cannot be used, its topology makes no sense, or the run to be resumed is another one.
     pub fn build(self) -> Result<Runtime> {
-        let Self { mut config, kinds, resume, model, environment, reward, backends, listener, events, probe } = self;
+        let Self { mut config, kinds, resume, model, environment, reward, backends, listener, events, probe, faults } =
+            self;
         if config.run.name.is_empty() {
             config.run.name = "run".into();
         }
@@ -172,10 +184,19 @@ impl RuntimeBuilder {
         let folder = open_folder(&config, resume, domain.as_ref().map(|domain| domain.text.as_str()))?;
         let files = folder.files();
         let before = JsonLines::read(&files.events()).ok().and_then(|events| Some(events.last()?.seconds));
-        let clock = Clock { before: Duration::from_secs_f64(before.unwrap_or(0.0)), started: Instant::now() };
+        let clock = Clock::going_on(Duration::from_secs_f64(before.unwrap_or(0.0)));
         let restarts = Arc::new(Restarts::default());
-        let probe = probe.unwrap_or_else(|| Arc::new(Unprobed));
-        let instruments = instruments(&files, clock, &restarts, events, probe)?;
+        let events = super::events(&files, &clock, &restarts, events)?;
+        let mut probe = probe.unwrap_or_else(|| Arc::new(Unprobed));
+        let mut injector = None;
+        if let Some(faults) = faults {
+            let plan = faults.plan(&config, &*environment);
+            record_faults(&files, &plan)?;
+            let planned = crate::faults::injector(plan, &files, events.clone(), &clock)?;
+            probe = Arc::new(FaultProbe { inner: probe, injector: planned.clone() });
+            injector = Some(planned);
+        }
+        let instruments = Instruments::new(events, probe);
         let judge = judge.map(|judge| judge.engage(&config, &instruments));
         let (root, keep) = (files.checkpoints(), config.training.keep_checkpoints);
         let store = move || -> Result<Box<dyn stateset_domain::Store>, StoreError> {
@@ -185,7 +206,7 @@ impl RuntimeBuilder {
         let journal = move || -> Result<Box<dyn Journal>, StoreError> {
             Ok(Box::new(JournalFolder::open(&folder_of_journal, SEGMENT_BYTES)?))
         };
-        let parts = Unwired {
+        let mut parts = Unwired {
             plan: plan(&config),
             policies: Arc::new(policies(&config)),
             environment,
@@ -198,6 +219,9 @@ impl RuntimeBuilder {
             journal: Arc::new(journal),
             limits: limits(&config),
         };
+        if let Some(injector) = &injector {
+            parts = parts.with_faults(&files.checkpoints(), injector);
+        }
         Ok(Runtime {
             folder,
             config,
@@ -209,7 +233,37 @@ impl RuntimeBuilder {
             clock,
             listener,
             interrupts: mpsc::channel(1),
+            injector,
         })
+    }
+}
+
+impl Unwired {
+    /// The same parts, each failing when the plan says so. `checkpoints` is the store's folder.
+    fn with_faults(self, checkpoints: &Path, injector: &Arc<Injector>) -> Self {
+        use crate::faults::{engine, environment, learner, reward, store};
+        Self {
+            environment: environment(self.environment, injector),
+            reward: reward(self.reward, injector),
+            engine: engine(self.engine, injector),
+            learner: learner(self.learner, injector),
+            store: store(self.store, checkpoints, injector),
+            ..self
+        }
+    }
+}
+
+/// Writes the plan down. A run that has one already goes on with that or not at all: its faults are known by their place in it.
+fn record_faults(files: &RunFiles, plan: &Plan) -> Result<()> {
+    let (path, text) = (files.faults(), FaultFile::from(plan).to_yaml());
+    match std::fs::read_to_string(&path) {
+        Ok(recorded) if recorded != text => {
+            let (recorded, now) = ("another plan".to_owned(), "this one".to_owned());
+            let differences = vec![Difference { key: "faults.yaml".into(), recorded, now }];
+            Err(AnotherRun { folder: files.folder().to_path_buf(), differences }.into())
+        }
+        Ok(_) => Ok(()),
+        Err(_) => Ok(write_whole(&path, &text)?),
     }
 }
 
@@ -292,9 +346,9 @@ fn episode_reward(config: &Config) -> EpisodeReward {
     EpisodeReward { success_weight, turn_weight }
 }
 
-fn plan(config: &Config) -> Plan {
+fn plan(config: &Config) -> Course {
     let training = &config.training;
-    Plan {
+    Course {
         seed: config.run.seed,
         steps: training.steps,
         groups_per_step: training.groups_per_step,

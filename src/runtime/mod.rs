@@ -11,17 +11,18 @@
 //! ```
 
 mod builder;
+mod clock;
 mod outcome;
 mod recorder;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use stateset_actors::policy::{HealthBoard, HealthStatus};
 use stateset_actors::protocol::{FinishReason, Instruments, RunFinished, Vitals};
 use stateset_domain::Dependency;
+use stateset_faults::Injector;
 use stateset_telemetry::{Event, EventSink, JsonLines, Tee};
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,13 +30,11 @@ use crate::run_folder::{RunFiles, RunFolder};
 use crate::topology::{Blueprint, Kinds, Limits, Parts, Topology};
 
 pub use builder::{Backends, RuntimeBuilder};
+pub(crate) use clock::Clock;
 use outcome::Measured;
 pub use outcome::read_result;
 use recorder::Recorder;
 pub use recorder::{Listener, Update};
-
-/// How long an interruption may wait for a learner that is being restarted.
-const INTERRUPT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A run that is ready to begin.
 pub struct Runtime {
@@ -49,6 +48,7 @@ pub struct Runtime {
     clock: Clock,
     listener: Option<Listener>,
     interrupts: (mpsc::Sender<()>, mpsc::Receiver<()>),
+    injector: Option<Arc<Injector>>,
 }
 
 /// The parts that do not depend on the run's folder.
@@ -98,19 +98,6 @@ impl HealthHandle {
     #[must_use]
     pub fn get_health_status(&self) -> HealthStatus {
         self.0.read()
-    }
-}
-
-/// Seconds this run has been going on, earlier sessions included.
-#[derive(Debug, Clone, Copy)]
-struct Clock {
-    before: Duration,
-    started: Instant,
-}
-
-impl Clock {
-    fn read(&self) -> Duration {
-        self.before + self.started.elapsed()
     }
 }
 
@@ -175,6 +162,20 @@ impl Runtime {
         Interrupter(self.interrupts.0.clone())
     }
 
+    /// Tells the faults, if there are any, how far the run is, and then whoever listens.
+    fn listener(&mut self) -> Option<Listener> {
+        let listener = self.listener.take();
+        let Some(injector) = self.injector.clone() else { return listener };
+        Some(Arc::new(move |update| {
+            match update {
+                Update::Restored(step) => injector.at_step(*step),
+                Update::Step(metrics) => injector.at_step(metrics.step),
+                Update::Evaluated(_) => {}
+            }
+            listener.iter().for_each(|listener| listener(update));
+        }))
+    }
+
     /// Runs to the end and writes `summary.json` and `report.html`.
     ///
     /// # Errors
@@ -182,7 +183,7 @@ impl Runtime {
     /// checkpoint is kept, and the run can be resumed.
     pub async fn run(mut self) -> Result<RunResult> {
         let (sender, finished) = oneshot::channel();
-        let recorder = Arc::new(Recorder::open(self.folder.files(), self.listener.take(), sender)?);
+        let recorder = Arc::new(Recorder::open(self.folder.files(), self.listener(), sender)?);
         let Unwired { plan, policies, environment, reward, judge, format, engine, learner, store, journal, limits } =
             self.parts;
         let (observer, instruments) = (recorder.clone(), self.instruments.clone());
@@ -201,6 +202,7 @@ impl Runtime {
             observer,
             instruments,
             limits,
+            injector: self.injector.clone(),
         };
         let mut topology = Topology::start(parts, &self.blueprint, &self.kinds).await?;
         let outcome = drive(&mut topology, finished, &mut self.interrupts.1).await;
@@ -234,20 +236,21 @@ async fn drive(
                     Ok(()) => Err(anyhow!("the actors ended before the run did")),
                 };
             }
-            Some(()) = interrupts.recv() => topology.interrupt(INTERRUPT_PATIENCE),
+            Some(()) = interrupts.recv() => topology.interrupt(),
         }
     }
 }
 
-fn instruments(
+/// Where everything that happens is written down.
+fn events(
     files: &RunFiles,
-    clock: Clock,
+    clock: &Clock,
     restarts: &Arc<Restarts>,
     extra: Option<Arc<dyn EventSink>>,
-    probe: Arc<dyn stateset_actors::protocol::Probe>,
-) -> Result<Instruments> {
+) -> Result<Arc<dyn EventSink>> {
+    let clock = clock.clone();
     let file = JsonLines::append_to(&files.events(), move || clock.read())?;
     let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(file), restarts.clone()];
     sinks.extend(extra);
-    Ok(Instruments::new(Arc::new(Tee(sinks)), probe))
+    Ok(Arc::new(Tee(sinks)))
 }

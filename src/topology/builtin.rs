@@ -4,18 +4,20 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stateset_actors::protocol::{
-    Begin, CheckpointerMsg, EnvironmentMsg, HealthMsg, InferenceMsg, JudgeMsg, LearnerMsg, Port,
+    Begin, CheckpointerMsg, EnvironmentMsg, HealthMsg, InferenceMsg, JudgeMsg, LearnerMsg,
 };
 use stateset_actors::{
     CheckpointerActor, CheckpointerArguments, ConversationActor, ConversationArguments, ConversationSetup,
     ConversationSpawner, EnvironmentActor, EnvironmentArguments, HealthMonitorActor, HealthMonitorArguments,
     InferenceActor, InferenceArguments, JudgeActor, JudgeArguments, LearnerActor, LearnerArguments, Lease, SpawnFailed,
 };
+use stateset_faults::Site;
 use stateset_supervisors::{Budgets, ChildSpec, SupervisorHandle};
 
 use super::blueprint::Placed;
 use super::kind::{Kind, Number};
 use super::seat::{Address, Opened, Place, Seat, SeatError};
+use crate::faults::messages::{self, meddle};
 
 /// The learner's kind, which every topology has exactly one of.
 pub(super) const LEARNER: &str = "learner";
@@ -53,6 +55,7 @@ pub(super) fn kinds() -> [Kind; 7] {
 
 fn learner(seat: &Seat<'_, LearnerMsg>) -> Result<ChildSpec, SeatError> {
     let common = seat.common();
+    let faults = common.parts.injector.as_ref();
     let arguments = LearnerArguments {
         build: common.parts.learner.clone(),
         plan: common.parts.plan.clone(),
@@ -63,11 +66,11 @@ fn learner(seat: &Seat<'_, LearnerMsg>) -> Result<ChildSpec, SeatError> {
         permits: common.permits.clone(),
         slot: common.slot.clone(),
         lease: Lease::default(),
-        home: seat.home(),
-        environment: seat.port("environment")?,
-        inference: seat.port("inference")?,
-        checkpointer: seat.port("checkpointer")?,
-        health: seat.port("health_monitor")?,
+        home: meddle(seat.home(), Site::ToLearner, faults, messages::to_learner),
+        environment: meddle(seat.port("environment")?, Site::ToEnvironment, faults, messages::unique),
+        inference: meddle(seat.port("inference")?, Site::ToInference, faults, messages::to_inference),
+        checkpointer: meddle(seat.port("checkpointer")?, Site::ToCheckpointer, faults, messages::to_checkpointer),
+        health: meddle(seat.port("health_monitor")?, Site::ToHealthMonitor, faults, messages::to_health),
         observer: common.parts.observer.clone(),
         instruments: seat.instruments(),
     };
@@ -123,12 +126,18 @@ fn conversations(_: &Placed) -> Opened {
 
 fn setup(place: &Place<'_>) -> Result<ConversationSetup, SeatError> {
     let parts = &place.common.parts;
+    let faults = parts.injector.as_ref();
     Ok(ConversationSetup {
         format: parts.format.clone(),
         max_context: parts.limits.max_context,
-        inference: place.required::<Port<InferenceMsg>>("inference")?,
-        environment: place.required::<Port<EnvironmentMsg>>("environment")?,
-        judge: place.required::<Port<JudgeMsg>>("judge")?,
+        inference: meddle(place.required("inference")?, Site::ToInference, faults, messages::to_inference),
+        environment: meddle(
+            place.required("environment")?,
+            Site::ToEnvironment,
+            faults,
+            messages::unique::<EnvironmentMsg>,
+        ),
+        judge: meddle(place.required("judge")?, Site::ToJudge, faults, messages::unique::<JudgeMsg>),
         deadlines: parts.limits.deadlines,
         instruments: parts.instruments.clone(),
     })

@@ -8,6 +8,7 @@ mod blueprint;
 mod build;
 mod builtin;
 mod described;
+mod interrupt;
 mod kind;
 mod placing;
 mod pool;
@@ -28,12 +29,15 @@ use stateset_actors::{EngineFactory, JournalFactory, LearnerFactory, ModelJudge,
 use stateset_chat::ChatFormat;
 use stateset_domain::Stream;
 use stateset_environments::Environment;
+use stateset_faults::Injector;
 use stateset_rewards::Reward;
 use stateset_supervisors::{GaveUp, Stopped, Tree};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 pub(crate) use blueprint::{Blueprint, Branch, Child};
 use build::Built;
+use interrupt::interrupt;
 pub use kind::{Kind, Kinds};
 pub use seat::{Seat, SeatError};
 
@@ -53,6 +57,8 @@ pub(crate) struct Parts {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) instruments: Instruments,
     pub(crate) limits: Limits,
+    /// What is to go wrong on the way between two actors.
+    pub(crate) injector: Option<Arc<Injector>>,
 }
 
 /// How much, how long, how often.
@@ -76,6 +82,8 @@ pub(crate) struct Common {
 pub(crate) struct Topology {
     tree: Tree,
     learner: Port<LearnerMsg>,
+    /// Asks the learner to end, once somebody wants it to.
+    interrupting: Option<JoinHandle<()>>,
 }
 
 impl Topology {
@@ -87,14 +95,12 @@ impl Topology {
         let common = Arc::new(Common { parts, slot: Arc::default(), permits });
         let Built { root, learner } = build::build(blueprint, kinds, &common)?;
         let tree = Tree::start(root, events, seed).await.context("cannot start the actors")?;
-        Ok(Self { tree, learner })
+        Ok(Self { tree, learner, interrupting: None })
     }
 
-    /// Asks the learner to save and end the run. It may be between two incarnations, so somebody knocks until it is there.
-    pub(crate) fn interrupt(&self, patience: Duration) {
-        let learner = self.learner.clone();
-        // A learner that stays away for so long has given up; the tree says so itself.
-        tokio::spawn(async move { drop(learner.post(LearnerMsg::Interrupt, patience).await) });
+    /// Asks the learner to save and end the run.
+    pub(crate) fn interrupt(&mut self) {
+        self.interrupting.get_or_insert_with(|| tokio::spawn(interrupt(self.learner.clone())));
     }
 
     /// Resolves if the tree gives up.
@@ -104,6 +110,7 @@ impl Topology {
 
     /// Stops every actor, last started first.
     pub(crate) async fn shutdown(self) -> Vec<Stopped> {
+        self.interrupting.iter().for_each(JoinHandle::abort);
         self.tree.shutdown().await
     }
 }

@@ -164,7 +164,7 @@ impl Actor for LearnerActor {
         message: LearnerMsg,
         run: &mut Run,
     ) -> Result<(), ActorProcessingErr> {
-        run.visit(Site::Learner);
+        run.visit(Site::Learner).await?;
         match message {
             LearnerMsg::Begin => run.begin().await?,
             LearnerMsg::Completed { epoch, trajectory } => run.completed(epoch, trajectory).await?,

@@ -17,7 +17,7 @@ pub use messages::{
 };
 pub use observer::{Evaluation, FinishReason, Observer, RunFinished};
 pub use port::{CallError, Port, Reply, Undelivered};
-pub use probe::{Probe, Site, Unprobed};
+pub use probe::{Failed, Probe, Site, Unprobed, Visit};
 pub use settings::{Deadlines, Instruments};
 pub use slot::PolicySlot;
 pub use ticket::{Assignment, Ticket};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use stateset_telemetry::{Event, EventSink};
 
 use crate::policy::HealthBoard;
-use crate::protocol::{Conversations, Probe, Site, Vitals};
+use crate::protocol::{Conversations, Failed, Probe, Site, Visit, Vitals};
 
 /// The longest a request may take, the time that its receiver needs to be restarted included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Default for Deadlines {
 pub struct Instruments {
     /// Takes what is worth a line.
     pub events: Arc<dyn EventSink>,
-    /// Where tests look in.
+    /// Where faults come in.
     pub probe: Arc<dyn Probe>,
     /// Counts what gets done.
     pub vitals: Arc<Vitals>,
@@ -58,8 +58,16 @@ impl Instruments {
         Self { events, probe, vitals: Arc::default(), conversations: Arc::default(), health: Arc::default() }
     }
 
-    pub(crate) fn visit(&self, site: Site) {
-        self.probe.visit(site);
+    /// `site` is about to work: lets the probe look in, and does to the caller what it says.
+    pub(crate) async fn visit(&self, site: Site) -> Result<(), Failed> {
+        match self.probe.visit(site) {
+            Visit::Pass => Ok(()),
+            Visit::Wait(time) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
+            Visit::Fail(why) => Err(Failed(why)),
+        }
     }
 
     pub(crate) fn emit(&self, event: Event) {

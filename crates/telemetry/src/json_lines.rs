@@ -62,6 +62,11 @@ impl EventSink for JsonLines {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
+
+    fn sync(&self) {
+        // A file that cannot be flushed is as it would have been without the attempt.
+        let _ = self.file.lock().unwrap_or_else(PoisonError::into_inner).sync();
+    }
 }
 
 /// The records of a file of JSON lines, a torn last line left out.
