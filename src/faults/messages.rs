@@ -87,6 +87,10 @@ pub(crate) fn to_checkpointer(message: &CheckpointerMsg) -> Option<CheckpointerM
             CheckpointerMsg::Save { checkpoint: checkpoint.clone(), reply: oneshot::channel().0 }
         }
         CheckpointerMsg::Latest { .. } => CheckpointerMsg::Latest { reply: oneshot::channel().0 },
+        CheckpointerMsg::Append { entry, durability, .. } => {
+            CheckpointerMsg::Append { entry: entry.clone(), durability: *durability, reply: oneshot::channel().0 }
+        }
+        CheckpointerMsg::Recall { step, .. } => CheckpointerMsg::Recall { step: *step, reply: oneshot::channel().0 },
     })
 }
 
