@@ -100,25 +100,24 @@ impl Verdict {
 }
 
 fn ended(evidence: &Evidence) -> Finding {
-    let steps = evidence.config.training.steps;
-    let completed = evidence
-        .count(|event| matches!(event, Event::RunFinished { step, reason } if *step == steps && reason == "completed"));
-    let (restarts, processes) =
-        (evidence.summary.restarts, evidence.count(|event| matches!(event, Event::WorkerRestarted { .. })));
+    let (wanted, Summary { steps, reason, restarts, .. }) = (evidence.config.training.steps, &evidence.summary);
+    let processes = evidence.count(|event| matches!(event, Event::WorkerRestarted { .. }));
+    // A policy that stops early for a reason has ended the run by itself, too.
+    let holds = (reason == "completed" && *steps == wanted) || reason.starts_with("stopped");
     Finding {
         guarantee: "the run ends by itself",
-        holds: completed >= 1 && evidence.summary.steps == steps,
+        holds,
         evidence: format!(
-            "{} of {steps} steps; {restarts} restarts of actors, {processes} of the process",
-            evidence.summary.steps
+            "{reason} after {steps} of {wanted} steps; {restarts} restarts of actors, {processes} of the process"
         ),
     }
 }
 
 fn kept(evidence: &Evidence) -> Finding {
-    let Summary { episodes_completed, episodes_failed, episodes_lost, episodes_duplicated, .. } = evidence.summary;
+    let Summary { steps, episodes_completed, episodes_failed, episodes_lost, episodes_duplicated, .. } =
+        evidence.summary;
     let training = &evidence.config.training;
-    let wanted = training.steps * u64::from(training.groups_per_step) * u64::from(training.group_size);
+    let wanted = steps * u64::from(training.groups_per_step) * u64::from(training.group_size);
     Finding {
         guarantee: "every episode is accounted for, once",
         holds: episodes_lost == 0 && episodes_duplicated == 0 && episodes_completed + episodes_failed == wanted,
@@ -157,7 +156,7 @@ fn told(evidence: &Evidence) -> Finding {
 }
 
 fn stepped(evidence: &Evidence) -> Finding {
-    let wanted: Vec<u64> = (1..=evidence.config.training.steps).collect();
+    let wanted: Vec<u64> = (1..=evidence.summary.steps).collect();
     Finding {
         guarantee: "every step is recorded, once",
         holds: evidence.rows == wanted,
@@ -227,6 +226,7 @@ impl fmt::Display for Verdict {
 
 #[cfg(test)]
 mod tests {
+    use stateset_actors::policy::HealthStatus;
     use stateset_domain::PolicyVersion;
     use stateset_faults::{Fault, Kind, Site};
 
@@ -257,7 +257,6 @@ mod tests {
                 fault(1, Kind::Panic),
                 fault(0, Kind::Panic),
                 Event::WeightsLoaded { version: PolicyVersion(2), digest: weights },
-                Event::RunFinished { step: 2, reason: "completed".into() },
             ],
             rows: vec![1, 2],
             checkpoints: vec!["step-000001".into(), "step-000002".into()],
@@ -269,6 +268,7 @@ mod tests {
         Summary {
             seed: 0,
             steps: 0,
+            reason: "completed".into(),
             wall_seconds: 0.0,
             base: None,
             trained: None,
@@ -278,6 +278,7 @@ mod tests {
             episodes_failed: 0,
             episodes_lost: 0,
             episodes_duplicated: 0,
+            health: HealthStatus::default(),
         }
     }
 
@@ -297,7 +298,7 @@ mod tests {
 
     #[test]
     fn each_guarantee_can_be_broken_alone() {
-        assert_eq!(broken(|run| drop(run.events.pop())), ["the run ends by itself"]);
+        assert_eq!(broken(|run| run.summary.reason = "interrupted".into()), ["the run ends by itself"]);
         assert_eq!(broken(|run| run.summary.episodes_lost = 1), ["every episode is accounted for, once"]);
         assert_eq!(broken(|run| run.summary.episodes_completed = 6), ["every episode is accounted for, once"]);
         assert_eq!(broken(|run| drop(run.events.remove(0))), ["every fault has its line, once"]);

@@ -86,6 +86,12 @@ pub(crate) fn to_checkpointer(message: &CheckpointerMsg) -> Option<CheckpointerM
         CheckpointerMsg::Save { checkpoint, .. } => {
             CheckpointerMsg::Save { checkpoint: checkpoint.clone(), reply: oneshot::channel().0 }
         }
+        CheckpointerMsg::LatestHealthy { at_most, .. } => {
+            CheckpointerMsg::LatestHealthy { at_most: *at_most, reply: oneshot::channel().0 }
+        }
+        CheckpointerMsg::ForgetAfter { step, .. } => {
+            CheckpointerMsg::ForgetAfter { step: *step, reply: oneshot::channel().0 }
+        }
         CheckpointerMsg::Latest { .. } => CheckpointerMsg::Latest { reply: oneshot::channel().0 },
         CheckpointerMsg::Append { entry, durability, .. } => {
             CheckpointerMsg::Append { entry: entry.clone(), durability: *durability, reply: oneshot::channel().0 }
