@@ -34,6 +34,10 @@ smoke:
 train CONFIG='config/quickstart.yaml':
     cargo run --release -- train {{ CONFIG }}
 
+# A hundred runs, each killed at a random moment and resumed: minutes.
+kills:
+    cargo test --release -p stateset-agents --test system -- --ignored --nocapture a_hundred_kills
+
 # Everything that is checked on every change.
 ci:
     .ci/run

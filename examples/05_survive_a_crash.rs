@@ -18,7 +18,7 @@ struct Saboteur {
 }
 
 impl Probe for Saboteur {
-    fn visit(&self, site: Site) {
+    fn visit(&self, site: Site) -> Visit {
         match site {
             Site::Judge => assert!(self.judge.fetch_add(1, Ordering::Relaxed) + 1 != 30, "the judge has had enough"),
             Site::Learner => {
@@ -26,6 +26,7 @@ impl Probe for Saboteur {
             }
             Site::Environment | Site::Conversation | Site::Inference | Site::Checkpointer | Site::HealthMonitor => {}
         }
+        Visit::Pass
     }
 }
 

@@ -15,9 +15,11 @@
 //! # Ok(()) }
 //! ```
 
+mod chaos;
 pub mod chat;
 pub mod cli;
 pub mod config;
+mod faults;
 mod inspect;
 mod judge;
 pub mod model;
@@ -27,12 +29,14 @@ mod resume;
 mod run_folder;
 mod runtime;
 mod standing;
+mod supervise;
 mod topology;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub use faults::Faults;
 pub use judge::KeyMissing;
 pub use pretrain::pretrain;
 pub use resume::Recorded;
@@ -48,7 +52,7 @@ pub mod prelude {
     pub use crate::config::Config;
     pub use crate::{Backends, Interrupter, Kind, RunResult, Runtime, Seat, SeatError, Update, model};
     pub use ractor::{Actor, ActorProcessingErr, ActorRef};
-    pub use stateset_actors::protocol::{JudgeMsg, Port, Probe, Site};
+    pub use stateset_actors::protocol::{JudgeMsg, Port, Probe, Site, Visit};
     pub use stateset_domain::{
         Check, Message, Role, Sampling, Scenario, ScriptedTurn, Split, Stream, ToolCall, ToolStep, Trajectory,
     };

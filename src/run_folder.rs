@@ -8,6 +8,8 @@
 //! | `metrics.jsonl`     | a line for every optimizer step                             |
 //! | `evaluations.jsonl` | a line for every evaluation, sample conversations included  |
 //! | `events.jsonl`      | what happened to the runtime, and why                       |
+//! | `faults.yaml`       | the faults that were injected on purpose, if any were       |
+//! | `verdict.json`      | whether the guarantees held under them                      |
 //! | `checkpoints/`      | where the run can go on from                                |
 //! | `journal/`          | what was accepted since, so that it need not be done again  |
 //! | `summary.json`      | the result                                                  |
@@ -76,9 +78,14 @@ impl RunFolder {
     /// # Errors
     /// [`RunFolderError::InUse`] if it is being written to.
     pub fn newest(parent: &Path, name: &str) -> Result<Option<Self>, RunFolderError> {
+        Self::find(parent, name).map(|files| Self::lock(files.path)).transpose()
+    }
+
+    /// Where the newest run called `name` under `parent` is, whoever runs in it.
+    #[must_use]
+    pub fn find(parent: &Path, name: &str) -> Option<RunFiles> {
         let folders = candidates(parent, name).take_while(|candidate| candidate.is_dir());
-        let newest = folders.filter(|folder| Self::inspect(folder).is_ok()).last();
-        newest.map(Self::lock).transpose()
+        folders.filter_map(|folder| Self::inspect(&folder).ok()).last()
     }
 
     /// An existing run, only to read from.
@@ -159,6 +166,18 @@ impl RunFiles {
     #[must_use]
     pub fn events(&self) -> PathBuf {
         self.path.join("events.jsonl")
+    }
+
+    /// `faults.yaml`.
+    #[must_use]
+    pub fn faults(&self) -> PathBuf {
+        self.path.join("faults.yaml")
+    }
+
+    /// `verdict.json`.
+    #[must_use]
+    pub fn verdict(&self) -> PathBuf {
+        self.path.join("verdict.json")
     }
 
     /// `checkpoints/`.

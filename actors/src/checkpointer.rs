@@ -72,7 +72,7 @@ impl Actor for CheckpointerActor {
         message: CheckpointerMsg,
         state: &mut CheckpointerState,
     ) -> Result<(), ActorProcessingErr> {
-        state.instruments.visit(Site::Checkpointer);
+        state.instruments.visit(Site::Checkpointer).await?;
         match message {
             CheckpointerMsg::Save { checkpoint, reply } => {
                 let saved = state.save(checkpoint).await?;

@@ -117,7 +117,7 @@ impl Talk<'_> {
     async fn through(mut self, opening: Vec<Message>, session: Box<dyn Session>) -> Result<Trajectory, FailureKind> {
         let (mut heard, mut session) = (opening, session);
         for turn in 1.. {
-            self.setup.instruments.visit(Site::Conversation);
+            self.setup.instruments.visit(Site::Conversation).await.map_err(|_| FailureKind::Abandoned)?;
             self.hear(heard)?;
             let action = self.reply(turn).await?;
             let stepped = self.step(turn, session, action).await?;

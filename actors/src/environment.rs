@@ -56,7 +56,7 @@ impl Actor for EnvironmentActor {
         message: EnvironmentMsg,
         state: &mut EnvironmentArguments,
     ) -> Result<(), ActorProcessingErr> {
-        state.instruments.visit(Site::Environment);
+        state.instruments.visit(Site::Environment).await?;
         match message {
             EnvironmentMsg::Admit(ticket) => state.admit(ticket),
             EnvironmentMsg::Step { mut session, action, reply } => {

@@ -68,7 +68,7 @@ impl Actor for HealthMonitorActor {
         message: HealthMsg,
         state: &mut HealthMonitorState,
     ) -> Result<(), ActorProcessingErr> {
-        state.instruments.visit(Site::HealthMonitor);
+        state.instruments.visit(Site::HealthMonitor).await?;
         match message {
             // The counters tell as much.
             HealthMsg::Step(_) => {}

@@ -91,7 +91,7 @@ impl Actor for InferenceActor {
         message: InferenceMsg,
         state: &mut InferenceState,
     ) -> Result<(), ActorProcessingErr> {
-        state.instruments.visit(Site::Inference);
+        state.instruments.visit(Site::Inference).await?;
         let command = match message {
             InferenceMsg::Load { reply } => Command::Load(state.loads.owe(reply)),
             InferenceMsg::Generate { prompt, reply } => Command::Generate(prompt, state.generations.owe(reply)),

@@ -39,7 +39,7 @@ struct Turns {
 }
 
 impl Probe for Turns {
-    fn visit(&self, site: Site) {
+    fn visit(&self, site: Site) -> Visit {
         let fired = self.fired.load(SeqCst);
         let due = self.every * u32::try_from(fired + 1).unwrap_or(u32::MAX);
         if site == Site::ALL[fired % Site::ALL.len()]
@@ -48,6 +48,7 @@ impl Probe for Turns {
         {
             panic!("disturbance {fired} at {site}");
         }
+        Visit::Pass
     }
 }
 

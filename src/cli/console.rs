@@ -59,6 +59,9 @@ impl EventSink for Console {
             | Event::CheckpointSaved { .. }
             | Event::SupervisorFinished { .. }
             | Event::EpisodesReplayed { .. }
+            | Event::FaultInjected { .. }
+            // The one that watches says so itself.
+            | Event::WorkerRestarted { .. }
             | Event::Restored { .. }
             // Told to whoever asked.
             | Event::ConfigReloaded { .. }

@@ -1,6 +1,7 @@
 //! The `stateset` command, one file per subcommand.
 
 mod auto;
+pub mod chaos;
 pub mod chat;
 mod console;
 pub mod diff;
@@ -37,6 +38,11 @@ enum Command {
         stateset train config/quickstart.yaml --seed 7 --set training.steps=20\n  \
         stateset train config/quickstart.yaml --resume")]
     Train(train::TrainArgs),
+    /// Train while things go wrong on purpose, and judge whether the guarantees held
+    #[command(after_help = "Examples:\n  stateset chaos config/quickstart.yaml --faults 500 --seed 1\n  \
+        stateset chaos config/smoke.yaml --faults 5 --output-dir /tmp/chaos\n  \
+        stateset chaos config/quickstart.yaml --faults 500 --against runs/quickstart runs/quickstart-2")]
+    Chaos(chaos::ChaosArgs),
     /// Measure a trained policy on held-out scenarios
     #[command(after_help = "Examples:\n  stateset evaluate runs/quickstart\n  \
         stateset evaluate runs/quickstart --rung hard --num-episodes 512 --output-file hard.json")]
@@ -98,6 +104,7 @@ enum GraphFormat {
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Evaluate(args) => evaluate::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Chat(args) => chat::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Validate(ConfigArgs { config, sets }) => {

@@ -1,8 +1,9 @@
 //! `stateset train CONFIG`.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -10,19 +11,20 @@ use clap::Args;
 use stateset_actors::policy::Profile;
 use stateset_actors::protocol::FinishReason;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tracing_subscriber::EnvFilter;
 
 use super::auto::{self, Choice};
 use super::console::Console;
 use super::progress::Progress;
-use crate::config::{Config, Problems, Verbosity};
+use super::validate;
+use crate::config::{Config, Problems, Verbosity, load_faults};
 use crate::report::{Measure, Summary};
 use crate::run_folder::write_whole;
+use crate::supervise::policy::INTERRUPTED;
+use crate::supervise::{Worker, lifeline};
 use crate::topology::Kinds;
-use crate::{Interrupter, Reloader, RunResult, Runtime};
-
-/// What a shell says of a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
+use crate::{Faults, Interrupter, Reloader, RunResult, Runtime};
 
 /// Nothing moves, and nothing has helped. A parent that sees this starts the command again (`EX_TEMPFAIL`).
 pub const STUCK: u8 = 75;
@@ -68,9 +70,33 @@ pub struct TrainArgs {
     /// Go on with the newest run of this name, from its last checkpoint
     #[arg(long)]
     resume: bool,
+    /// Run in a process of its own, and start that again when it dies
+    #[arg(long)]
+    supervise: bool,
+    /// Let the faults of a plan happen
+    #[arg(long, value_name = "PLAN.yaml", conflicts_with = "fault_rate")]
+    faults: Option<PathBuf>,
+    /// Let faults happen at random, so many a step
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    fault_rate: Option<f64>,
+    /// Seed of the faults that happen at random [the run's]
+    #[arg(long, value_name = "SEED", requires = "fault_rate")]
+    fault_seed: Option<u64>,
+    /// Another process supervises this one, over its standard input
+    #[arg(long, hide = true)]
+    worker: bool,
 }
 
 impl TrainArgs {
+    /// What is to go wrong in the run `config`.
+    fn faults(&self, config: &Config) -> Result<Option<Faults>> {
+        if let Some(path) = &self.faults {
+            return Ok(Some(Faults::Planned(load_faults(path, config.training.steps)?)));
+        }
+        let (seed, watched) = (self.fault_seed.unwrap_or(config.run.seed), self.worker);
+        Ok(self.fault_rate.map(|rate| Faults::Random { rate, seed, watched }))
+    }
+
     /// Flags are overrides with shorter names; `--set` wins over them.
     fn sets(&self) -> Vec<String> {
         let flag = |key: &str, value: Option<String>| value.map(|value| format!("{key}={value}"));
@@ -96,15 +122,24 @@ impl TrainArgs {
 /// # Errors
 /// If the configuration cannot be run, or the runtime gave up.
 pub fn run(args: &TrainArgs) -> Result<ExitCode> {
+    if args.supervise {
+        return supervise(args);
+    }
+    let requests = if args.worker { Some(lifeline::hold()?) } else { None };
     let progress = Arc::new(Progress::new());
     let listener = progress.clone();
     let (sets, choice) = settled(args)?;
-    let builder = Runtime::builder()
-        .config_file(&args.config.config, &sets)?
+    let config = validate::check(&args.config.config, &sets, &Kinds::default())?;
+    let faults = args.faults(&config)?;
+    let mut builder = Runtime::builder()
+        .config(config)
         .resume(args.resume)
         .events(Arc::new(Console))
         .last_resort(|| std::process::exit(i32::from(STUCK)))
         .on_update(move |update| listener.tell(update));
+    if let Some(faults) = faults {
+        builder = builder.faults(faults);
+    }
     let runtime = builder.build()?;
     let log_from = log_to_stderr(runtime.config().logging.level, &progress);
     if let Some(choice) = choice {
@@ -114,7 +149,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     progress.begin(&runtime);
     let result = super::async_runtime()?.block_on(async {
         let watching = tokio::spawn(progress.clone().watch(runtime.vitals(), runtime.restarts()));
-        let listening = tokio::spawn(heed_ctrl_c(runtime.interrupter(), progress.clone()));
+        let listening = tokio::spawn(heed(requests, runtime.interrupter(), progress.clone()));
         let rereading = tokio::spawn(heed_hangup(rereader(args), runtime.reloader(), log_from, progress.clone()));
         let result = runtime.run().await;
         watching.abort();
@@ -134,7 +169,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
 /// What is laid over the file, once it is known which profile `auto` means; and the choice, if one was made.
 fn settled(args: &TrainArgs) -> Result<(Vec<String>, Option<Choice>)> {
     let mut sets = args.sets();
-    let config = super::validate::check(&args.config.config, &sets, &Kinds::default())?;
+    let config = validate::check(&args.config.config, &sets, &Kinds::default())?;
     if config.training.profile != Profile::Auto {
         return Ok((sets, None));
     }
@@ -150,15 +185,50 @@ fn settled(args: &TrainArgs) -> Result<(Vec<String>, Option<Choice>)> {
     Ok((sets, choice))
 }
 
-/// The first Ctrl-C saves and ends; the second ends at once, and the run can be resumed from its last checkpoint.
-async fn heed_ctrl_c(interrupter: Interrupter, progress: Arc<Progress>) {
-    if tokio::signal::ctrl_c().await.is_ok() {
-        progress.note("interrupted: saving and ending after this step (Ctrl-C again ends at once)");
-        interrupter.interrupt();
-    }
-    if tokio::signal::ctrl_c().await.is_ok() {
-        std::process::exit(i32::from(INTERRUPTED));
-    }
+/// A number of faults a step.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    if rate > 0.0 && rate <= 1000.0 { Ok(rate) } else { Err("it is not above 0 and at most 1000".into()) }
+}
+
+/// Leaves the work to another process, and keeps that running.
+fn supervise(args: &TrainArgs) -> Result<ExitCode> {
+    let config = validate::check(&args.config.config, &args.sets(), &Kinds::default())?;
+    args.faults(&config)?;
+    let typed: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let command = |resume| -> Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(worker_arguments(&typed, resume)).arg("--worker");
+        Ok(command)
+    };
+    Ok(ExitCode::from(Worker::new(&config, command(args.resume)?, command(true)?, args.resume).keep_running()?))
+}
+
+/// Requests to end, from the process that supervises this one.
+type Requests = UnboundedReceiver<()>;
+
+/// What was typed, as the worker gets it.
+fn worker_arguments(typed: &[OsString], resume: bool) -> Vec<OsString> {
+    let own = ["--supervise", "--resume"];
+    let kept = typed.iter().filter(|argument| !own.iter().any(|own| *argument == own)).cloned();
+    kept.chain(resume.then(|| "--resume".into())).collect()
+}
+
+/// The first Ctrl-C, or request to end, saves and ends; the second ends at once, and the run can be resumed from its last checkpoint.
+async fn heed(requests: Option<Requests>, interrupter: Interrupter, progress: Arc<Progress>) {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupts), Ok(mut ends)) = signals else { return };
+    // Without a parent nothing comes through this one.
+    let (_open, closed) = unbounded_channel();
+    let mut requests = requests.unwrap_or(closed);
+    let mut asked = async || {
+        tokio::select! { _ = interrupts.recv() => {}, _ = ends.recv() => {}, _ = requests.recv() => {} }
+    };
+    asked().await;
+    progress.note("interrupted: saving and ending after this step (Ctrl-C again ends at once)");
+    interrupter.interrupt();
+    asked().await;
+    std::process::exit(i32::from(INTERRUPTED));
 }
 
 /// Reads the run's file again, with what was laid over it when the run began.
@@ -245,4 +315,18 @@ fn conclude(result: &RunResult, out: &mut impl Write) -> Result<()> {
         writeln!(out, "  interrupted; the same command with --resume goes on from here")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_given_what_was_typed_and_goes_on_from_its_second_start() {
+        let typed = ["train", "a.yaml", "--supervise", "--set", "run.seed=3"].map(OsString::from);
+        assert_eq!(worker_arguments(&typed, false), ["train", "a.yaml", "--set", "run.seed=3"]);
+        assert_eq!(worker_arguments(&typed, true), ["train", "a.yaml", "--set", "run.seed=3", "--resume"]);
+        let typed = ["train", "a.yaml", "--resume", "--supervise"].map(OsString::from);
+        assert_eq!(worker_arguments(&typed, true), ["train", "a.yaml", "--resume"]);
+    }
 }

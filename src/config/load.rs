@@ -68,7 +68,7 @@ pub fn load_pretraining(
 }
 
 /// What could be read, with what could not.
-struct Draft<T> {
+pub(super) struct Draft<T> {
     value: T,
     root: Node,
     sources: Sources,
@@ -77,7 +77,7 @@ struct Draft<T> {
 
 impl<T: DeserializeOwned + Default + Serialize> Draft<T> {
     /// `complete` adds to what is written down before it is interpreted.
-    fn read(path: &Path, sets: &[String], complete: impl FnOnce(&mut Node)) -> Result<Self, Problems> {
+    pub(super) fn read(path: &Path, sets: &[String], complete: impl FnOnce(&mut Node)) -> Result<Self, Problems> {
         let fatal = |problem| Problems { file: path.to_owned(), problems: vec![problem] };
         let text = fs::read_to_string(path)
             .map_err(|error| fatal(Problem::new("", format!("cannot read {}: {error}", path.display()))))?;
@@ -96,8 +96,13 @@ impl<T: DeserializeOwned + Default + Serialize> Draft<T> {
         }
     }
 
+    /// What could be read.
+    pub(super) fn value(&self) -> &T {
+        &self.value
+    }
+
     /// Adds what [`validate`] found, unless it is about a value that could not be read in the first place.
-    fn finish(self, found: Vec<Problem>) -> Result<T, Problems> {
+    pub(super) fn finish(self, found: Vec<Problem>) -> Result<T, Problems> {
         let Self { value, root, sources, mut problems } = self;
         let unread: Vec<String> =
             problems.iter().map(|problem| problem.key.clone()).filter(|key| !key.is_empty()).collect();

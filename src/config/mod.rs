@@ -9,6 +9,7 @@
 
 mod change;
 mod duration;
+mod faults;
 mod fingerprint;
 mod judge;
 mod load;
@@ -31,6 +32,7 @@ mod validate;
 mod tests;
 
 pub use change::{Change, Effect};
+pub use faults::{FaultEntry, FaultFile, Lasting, load_faults};
 pub use fingerprint::{Difference, Fingerprint};
 pub use judge::{Breaker, Judge};
 pub use load::{load, load_pretraining};

@@ -62,7 +62,7 @@ fn losses(summary: &Summary) -> String {
 }
 
 /// Wilson's 95 % interval of a rate measured `n` times: unlike the usual one it stays within 0 and 1, and is honest near both.
-fn interval(rate: f64, n: u64) -> (f64, f64) {
+pub(crate) fn interval(rate: f64, n: u64) -> (f64, f64) {
     let (n, z) = (n.max(1) as f64, 1.96_f64);
     let centre = (rate + z * z / (2.0 * n)) / (1.0 + z * z / n);
     let reach = z / (1.0 + z * z / n) * (rate * (1.0 - rate) / n + z * z / (4.0 * n * n)).sqrt();

@@ -178,6 +178,13 @@ fn row(event: &Event) -> Option<Row> {
         Event::ReloadRefused { reason } => {
             row(Kind::Notice, "run", "goes on as configured; another configuration was refused".into(), reason.clone())
         }
+        Event::FaultInjected { id, kind, site, step, detail } => {
+            row(Kind::Notice, site, format!("fault {id} injected after step {step}: {kind}"), detail.clone())
+        }
+        Event::WorkerRestarted { exit, attempt, delay_seconds } => {
+            let what = format!("the process was started again after {}, restart {attempt}", time(*delay_seconds));
+            row(Kind::Repair, "worker", what, exit.clone())
+        }
         Event::HealthIssue { rule, step, value, limit, decision } => row(
             Kind::Notice,
             rule,

@@ -19,6 +19,7 @@ use stateset_domain::StepMetrics;
 use stateset_telemetry::TimedEvent;
 
 pub use conversation::{Conversation, Pair};
+pub(crate) use headline::interval;
 pub use summary::{Measure, Summary};
 
 /// Everything the page is made from.

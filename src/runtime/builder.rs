@@ -2,16 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use stateset_actors::policy::{Configured, EarlyStopping, Plan, Policies};
-use stateset_actors::protocol::{Probe, Unprobed};
+use stateset_actors::policy::{Configured, EarlyStopping, Plan as Course, Policies};
+use stateset_actors::protocol::{Instruments, Probe, Unprobed};
 use stateset_actors::{EngineFactory, LearnerFactory};
 use stateset_algorithms::Staleness;
 use stateset_chat::ChatFormat;
 use stateset_domain::{Journal, StoreError, Tokenizer};
 use stateset_environments::{DomainSpec, Environment, Ladder};
+use stateset_faults::{Injector, Plan};
 use stateset_inference::{BatchEngine, EngineLimits};
 use stateset_journal::JournalFolder;
 use stateset_models::Pretrained;
@@ -20,13 +21,15 @@ use stateset_telemetry::{EventSink, JsonLines};
 use stateset_training::{CheckpointFolder, GrpoLearner, LearnerSettings, OptimizerSettings};
 use tokio::sync::mpsc;
 
-use super::{Clock, Listener, Restarts, Runtime, Unwired, instruments};
-use crate::config::{Config, Problems};
+use super::{Clock, Listener, Restarts, Runtime, Unwired};
+use crate::cli::errors::AnotherRun;
+use crate::config::{Config, Difference, FaultFile, Problems};
+use crate::faults::{FaultProbe, Faults};
 use crate::inspect::Recent;
 use crate::judge::Prospect;
 use crate::model;
 use crate::resume::Recorded;
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RunFiles, RunFolder, write_whole};
 use crate::standing::Standing;
 use crate::topology::{Blueprint, Current, Kind, Kinds};
 
@@ -50,6 +53,7 @@ pub struct RuntimeBuilder {
     events: Option<Arc<dyn EventSink>>,
     probe: Option<Arc<dyn Probe>>,
     last_resort: Option<Arc<dyn Fn() + Send + Sync>>,
+    faults: Option<Faults>,
 }
 
 /// A policy of one's own: who samples, who learns, and how text becomes tokens for both.
@@ -137,7 +141,7 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Looks in before every message an actor handles. It may panic: that is how faults are injected.
+    /// Looks in before every message an actor handles. It may panic, fail it or let it wait.
     #[must_use]
     pub fn probe(mut self, probe: Arc<dyn Probe>) -> Self {
         self.probe = Some(probe);
@@ -149,6 +153,13 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn last_resort(mut self, end: impl Fn() + Send + Sync + 'static) -> Self {
         self.last_resort = Some(Arc::new(end));
+        self
+    }
+
+    /// Lets things go wrong on purpose. The plan is written into the run's folder, and goes on where it was when the run is resumed.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = Some(faults);
         self
     }
 
@@ -169,6 +180,7 @@ impl RuntimeBuilder {
             events,
             probe,
             last_resort,
+            faults,
         } = self;
         if config.run.name.is_empty() {
             config.run.name = "run".into();
@@ -194,11 +206,23 @@ impl RuntimeBuilder {
         let folder = open_folder(&config, resume, domain.as_ref().map(|domain| domain.text.as_str()))?;
         let files = folder.files();
         let before = JsonLines::read(&files.events()).ok().and_then(|events| Some(events.last()?.seconds));
-        let clock = Clock { before: Duration::from_secs_f64(before.unwrap_or(0.0)), started: Instant::now() };
+        let clock = Clock::going_on(Duration::from_secs_f64(before.unwrap_or(0.0)));
         let restarts = Arc::new(Restarts::default());
-        let recent = Arc::new(Recent::new(move || clock.read()));
-        let probe = probe.unwrap_or_else(|| Arc::new(Unprobed));
-        let instruments = instruments(&files, clock, &restarts, &recent, events, probe)?;
+        let recent = {
+            let clock = clock.clone();
+            Arc::new(Recent::new(move || clock.read()))
+        };
+        let events = super::events(&files, &clock, &restarts, &recent, events)?;
+        let mut probe = probe.unwrap_or_else(|| Arc::new(Unprobed));
+        let mut injector = None;
+        if let Some(faults) = faults {
+            let plan = faults.plan(&config, &*environment);
+            record_faults(&files, &plan)?;
+            let planned = crate::faults::injector(plan, &files, events.clone(), &clock)?;
+            probe = Arc::new(FaultProbe { inner: probe, injector: planned.clone() });
+            injector = Some(planned);
+        }
+        let instruments = Instruments::new(events, probe);
         let judge = judge.map(|judge| judge.engage(&config, &instruments));
         let (root, current) = (files.checkpoints(), Current::new(config, blueprint));
         let keeping = current.clone();
@@ -209,7 +233,7 @@ impl RuntimeBuilder {
         let journal = move || -> Result<Box<dyn Journal>, StoreError> {
             Ok(Box::new(JournalFolder::open(&folder_of_journal, SEGMENT_BYTES)?))
         };
-        let parts = Unwired {
+        let mut parts = Unwired {
             plan: plan(&current.now().config),
             policies: Arc::new(policies(&current.now().config)),
             environment,
@@ -221,6 +245,9 @@ impl RuntimeBuilder {
             store: Arc::new(store),
             journal: Arc::new(journal),
         };
+        if let Some(injector) = &injector {
+            parts = parts.with_faults(&files.checkpoints(), injector);
+        }
         Ok(Runtime {
             folder,
             current,
@@ -234,7 +261,37 @@ impl RuntimeBuilder {
             last_resort,
             interrupts: mpsc::channel(1),
             reloads: mpsc::channel(1),
+            injector,
         })
+    }
+}
+
+impl Unwired {
+    /// The same parts, each failing when the plan says so. `checkpoints` is the store's folder.
+    fn with_faults(self, checkpoints: &Path, injector: &Arc<Injector>) -> Self {
+        use crate::faults::{engine, environment, learner, reward, store};
+        Self {
+            environment: environment(self.environment, injector),
+            reward: reward(self.reward, injector),
+            engine: engine(self.engine, injector),
+            learner: learner(self.learner, injector),
+            store: store(self.store, checkpoints, injector),
+            ..self
+        }
+    }
+}
+
+/// Writes the plan down. A run that has one already goes on with that or not at all: its faults are known by their place in it.
+fn record_faults(files: &RunFiles, plan: &Plan) -> Result<()> {
+    let (path, text) = (files.faults(), FaultFile::from(plan).to_yaml());
+    match std::fs::read_to_string(&path) {
+        Ok(recorded) if recorded != text => {
+            let (recorded, now) = ("another plan".to_owned(), "this one".to_owned());
+            let differences = vec![Difference { key: "faults.yaml".into(), recorded, now }];
+            Err(AnotherRun { folder: files.folder().to_path_buf(), differences }.into())
+        }
+        Ok(_) => Ok(()),
+        Err(_) => Ok(write_whole(&path, &text)?),
     }
 }
 
@@ -317,9 +374,9 @@ fn episode_reward(config: &Config) -> EpisodeReward {
     EpisodeReward { success_weight, turn_weight }
 }
 
-fn plan(config: &Config) -> Plan {
+fn plan(config: &Config) -> Course {
     let training = &config.training;
-    Plan {
+    Course {
         seed: config.run.seed,
         steps: training.steps,
         groups_per_step: training.groups_per_step,

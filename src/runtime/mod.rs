@@ -11,6 +11,7 @@
 //! ```
 
 mod builder;
+mod clock;
 mod outcome;
 mod recorder;
 mod reload;
@@ -18,13 +19,13 @@ mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use stateset_actors::LastResort;
 use stateset_actors::policy::{HealthBoard, HealthStatus};
 use stateset_actors::protocol::{FinishReason, Instruments, RunFinished, Vitals};
 use stateset_domain::Dependency;
+use stateset_faults::Injector;
 use stateset_telemetry::{Event, EventSink, JsonLines, Tee};
 use tokio::sync::{mpsc, oneshot};
 
@@ -33,15 +34,13 @@ use crate::run_folder::{RunFiles, RunFolder};
 use crate::topology::{Current, Kinds, Parts, Topology};
 
 pub use builder::{Backends, RuntimeBuilder};
+pub(crate) use clock::Clock;
 use outcome::Measured;
 pub use outcome::read_result;
 use recorder::Recorder;
 pub use recorder::{Listener, Update};
 pub use reload::Reloader;
 use watch::LateView;
-
-/// How long an interruption may wait for a learner that is being restarted.
-const INTERRUPT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A run that is ready to begin.
 pub struct Runtime {
@@ -58,6 +57,7 @@ pub struct Runtime {
     last_resort: Option<Arc<dyn Fn() + Send + Sync>>,
     interrupts: (mpsc::Sender<()>, mpsc::Receiver<()>),
     reloads: (mpsc::Sender<reload::Request>, mpsc::Receiver<reload::Request>),
+    injector: Option<Arc<Injector>>,
 }
 
 /// The parts that do not depend on the run's folder.
@@ -106,19 +106,6 @@ impl HealthHandle {
     #[must_use]
     pub fn get_health_status(&self) -> HealthStatus {
         self.0.read()
-    }
-}
-
-/// Seconds this run has been going on, earlier sessions included.
-#[derive(Debug, Clone, Copy)]
-struct Clock {
-    before: Duration,
-    started: Instant,
-}
-
-impl Clock {
-    fn read(&self) -> Duration {
-        self.before + self.started.elapsed()
     }
 }
 
@@ -189,6 +176,20 @@ impl Runtime {
         Reloader(self.reloads.0.clone())
     }
 
+    /// Tells the faults, if there are any, how far the run is, and then whoever listens.
+    fn listener(&mut self) -> Option<Listener> {
+        let listener = self.listener.take();
+        let Some(injector) = self.injector.clone() else { return listener };
+        Some(Arc::new(move |update| {
+            match update {
+                Update::Restored(step) => injector.at_step(*step),
+                Update::Step(metrics) => injector.at_step(metrics.step),
+                Update::Evaluated(_) => {}
+            }
+            listener.iter().for_each(|listener| listener(update));
+        }))
+    }
+
     /// Runs to the end and writes `summary.json` and `report.html`.
     ///
     /// # Errors
@@ -197,7 +198,7 @@ impl Runtime {
     pub async fn run(mut self) -> Result<RunResult> {
         let (sender, finished) = oneshot::channel();
         let dependencies = self.dependencies();
-        let recorder = Arc::new(Recorder::open(self.folder.files(), self.listener.take(), sender)?);
+        let recorder = Arc::new(Recorder::open(self.folder.files(), self.listener(), sender)?);
         let Unwired { plan, policies, environment, reward, judge, format, engine, learner, store, journal } =
             self.parts;
         let (observer, instruments) = (recorder.clone(), self.instruments.clone());
@@ -220,6 +221,7 @@ impl Runtime {
             observer,
             instruments,
             restart,
+            injector: self.injector.clone(),
         };
         let mut topology = Topology::start(parts, self.current.clone(), &self.kinds).await?;
         view.set(topology.view());
@@ -227,7 +229,8 @@ impl Runtime {
         let watch = LastResort::watch(stuck, self.instruments.clone(), move || last_resort())
             .context("cannot watch over the run")?;
         let (run, instruments) = (self.folder.files().folder().to_path_buf(), self.instruments.clone());
-        let (view, recent, clock) = (topology.view(), self.recent.clone(), Box::new(move || self.clock.read()));
+        let own = self.clock.clone();
+        let (view, recent, clock) = (topology.view(), self.recent.clone(), Box::new(move || own.read()));
         let seen = Seen { run, view, instruments, dependencies, recent, clock };
         let server = Server::start(&self.folder.files(), seen);
         // One that cannot be looked into runs all the same.
@@ -281,22 +284,23 @@ async fn drive(
                     Ok(()) => Err(anyhow!("the actors ended before the run did")),
                 };
             }
-            Some(()) = interrupts.recv() => topology.interrupt(INTERRUPT_PATIENCE),
+            Some(()) = interrupts.recv() => topology.interrupt(),
             Some(request) = reloads.recv() => reload::carry_out(request, topology, kinds, files, events).await,
         }
     }
 }
 
-fn instruments(
+/// Where everything that happens is written down.
+fn events(
     files: &RunFiles,
-    clock: Clock,
+    clock: &Clock,
     restarts: &Arc<Restarts>,
     recent: &Arc<Recent>,
     extra: Option<Arc<dyn EventSink>>,
-    probe: Arc<dyn stateset_actors::protocol::Probe>,
-) -> Result<Instruments> {
+) -> Result<Arc<dyn EventSink>> {
+    let clock = clock.clone();
     let file = JsonLines::append_to(&files.events(), move || clock.read())?;
     let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(file), restarts.clone(), recent.clone()];
     sinks.extend(extra);
-    Ok(Instruments::new(Arc::new(Tee(sinks)), probe))
+    Ok(Arc::new(Tee(sinks)))
 }

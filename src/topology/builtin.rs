@@ -4,18 +4,20 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use stateset_actors::protocol::{
-    Begin, CheckpointerMsg, EnvironmentMsg, HealthMsg, InferenceMsg, JudgeMsg, LearnerMsg, Port, Settings,
+    Begin, CheckpointerMsg, EnvironmentMsg, HealthMsg, InferenceMsg, JudgeMsg, LearnerMsg, Settings,
 };
 use stateset_actors::{
     CheckpointerActor, CheckpointerArguments, ConversationActor, ConversationArguments, ConversationSetup,
     ConversationSpawner, EnvironmentActor, EnvironmentArguments, HealthMonitorActor, HealthMonitorArguments,
     InferenceActor, InferenceArguments, JudgeActor, JudgeArguments, LearnerActor, LearnerArguments, Lease, SpawnFailed,
 };
+use stateset_faults::Site;
 use stateset_supervisors::{Budgets, ChildSpec, SupervisorHandle};
 
 use super::current::Current;
 use super::kind::{Kind, Number};
 use super::seat::{Address, Filled, Opened, Place, Seat, SeatError};
+use crate::faults::messages::{self, meddle};
 
 /// The learner's kind, which every topology has exactly one of.
 pub(super) const LEARNER: &str = "learner";
@@ -55,6 +57,7 @@ fn learner(seat: &Seat<'_, LearnerMsg>) -> Result<ChildSpec, SeatError> {
     let common = seat.common();
     let current = common.current.clone();
     let Settings { deadlines, retries, .. } = current.settings();
+    let faults = common.parts.injector.as_ref();
     let arguments = LearnerArguments {
         build: common.parts.learner.clone(),
         plan: common.parts.plan.clone(),
@@ -66,11 +69,11 @@ fn learner(seat: &Seat<'_, LearnerMsg>) -> Result<ChildSpec, SeatError> {
         permits: common.permits.clone(),
         slot: common.slot.clone(),
         lease: Lease::patient(deadlines.thread),
-        home: seat.home(),
-        environment: seat.port("environment")?,
-        inference: seat.port("inference")?,
-        checkpointer: seat.port("checkpointer")?,
-        health: seat.port("health_monitor")?,
+        home: meddle(seat.home(), Site::ToLearner, faults, messages::to_learner),
+        environment: meddle(seat.port("environment")?, Site::ToEnvironment, faults, messages::unique),
+        inference: meddle(seat.port("inference")?, Site::ToInference, faults, messages::to_inference),
+        checkpointer: meddle(seat.port("checkpointer")?, Site::ToCheckpointer, faults, messages::to_checkpointer),
+        health: meddle(seat.port("health_monitor")?, Site::ToHealthMonitor, faults, messages::to_health),
         observer: common.parts.observer.clone(),
         instruments: seat.instruments(),
     };
@@ -133,12 +136,18 @@ fn conversations() -> Opened {
 
 fn setup(place: &Place<'_>) -> Result<ConversationSetup, SeatError> {
     let parts = &place.common.parts;
+    let faults = parts.injector.as_ref();
     Ok(ConversationSetup {
         format: parts.format.clone(),
         max_context: place.common.current.now().config.agent.max_context,
-        inference: place.required::<Port<InferenceMsg>>("inference")?,
-        environment: place.required::<Port<EnvironmentMsg>>("environment")?,
-        judge: place.required::<Port<JudgeMsg>>("judge")?,
+        inference: meddle(place.required("inference")?, Site::ToInference, faults, messages::to_inference),
+        environment: meddle(
+            place.required("environment")?,
+            Site::ToEnvironment,
+            faults,
+            messages::unique::<EnvironmentMsg>,
+        ),
+        judge: meddle(place.required("judge")?, Site::ToJudge, faults, messages::unique::<JudgeMsg>),
         deadlines: place.common.current.settings().deadlines,
         instruments: parts.instruments.clone(),
     })

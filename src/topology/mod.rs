@@ -9,6 +9,7 @@ mod build;
 mod builtin;
 mod current;
 mod described;
+mod interrupt;
 mod kind;
 mod placing;
 mod pool;
@@ -22,7 +23,6 @@ mod wiring;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use stateset_actors::policy::{Plan, Policies};
@@ -31,13 +31,16 @@ use stateset_actors::{EngineFactory, JournalFactory, LearnerFactory, ModelJudge,
 use stateset_chat::ChatFormat;
 use stateset_domain::Stream;
 use stateset_environments::Environment;
+use stateset_faults::Injector;
 use stateset_rewards::Reward;
 use stateset_supervisors::{GaveUp, Stopped, Tree, View};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 pub(crate) use blueprint::{Blueprint, Branch, Child};
 use build::Built;
 pub(crate) use current::Current;
+use interrupt::interrupt;
 pub use kind::{Kind, Kinds};
 pub use reload::ReloadRefused;
 pub use seat::{Seat, SeatError};
@@ -59,6 +62,8 @@ pub(crate) struct Parts {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) instruments: Instruments,
     pub(crate) restart: Restarter,
+    /// What is to go wrong on the way between two actors.
+    pub(crate) injector: Option<Arc<Injector>>,
 }
 
 /// What is made once, and shared by all actors and all their incarnations.
@@ -76,6 +81,8 @@ pub(crate) struct Topology {
     current: Current,
     permits: Arc<Semaphore>,
     seats: Seats,
+    /// Asks the learner to end, once somebody wants it to.
+    interrupting: Option<JoinHandle<()>>,
 }
 
 impl Topology {
@@ -88,14 +95,12 @@ impl Topology {
         let common = Common { parts, current: current.clone(), slot: Arc::default(), permits: permits.clone() };
         let Built { root, learner, seats } = build::build(&standing.blueprint, kinds, Arc::new(common))?;
         let tree = Tree::start(root, events, seed).await.context("cannot start the actors")?;
-        Ok(Self { tree, learner, current, permits, seats })
+        Ok(Self { tree, learner, current, permits, seats, interrupting: None })
     }
 
-    /// Asks the learner to save and end the run. It may be between two incarnations, so somebody knocks until it is there.
-    pub(crate) fn interrupt(&self, patience: Duration) {
-        let learner = self.learner.clone();
-        // A learner that stays away for so long has given up; the tree says so itself.
-        tokio::spawn(async move { drop(learner.post(LearnerMsg::Interrupt, patience).await) });
+    /// Asks the learner to save and end the run.
+    pub(crate) fn interrupt(&mut self) {
+        self.interrupting.get_or_insert_with(|| tokio::spawn(interrupt(self.learner.clone())));
     }
 
     /// A way to look at the actors.
@@ -110,6 +115,7 @@ impl Topology {
 
     /// Stops every actor, last started first.
     pub(crate) async fn shutdown(self) -> Vec<Stopped> {
+        self.interrupting.iter().for_each(JoinHandle::abort);
         self.tree.shutdown().await
     }
 }

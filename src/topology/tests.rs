@@ -1,5 +1,7 @@
 //! Topologies that make sense, and those that do not.
 
+use std::time::Duration;
+
 use super::kind::Manner;
 use super::*;
 use crate::config::{Config, Problem};

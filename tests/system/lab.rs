@@ -119,13 +119,14 @@ impl Running {
         Self { child, says }
     }
 
-    /// Reads on until it says `words`.
-    pub(crate) fn wait_for(&mut self, words: &str) {
+    /// Reads on until it says `words`; the line that holds them.
+    pub(crate) fn wait_for(&mut self, words: &str) -> String {
         let mut said = String::new();
         while !said.contains(words) {
             said.clear();
             assert_ne!(self.says.read_line(&mut said).unwrap(), 0, "it ended without saying \"{words}\"");
         }
+        said
     }
 
     /// Reads on to the end; how it ended, and what it printed.

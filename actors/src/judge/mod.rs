@@ -69,6 +69,7 @@ impl Actor for JudgeActor {
         message: JudgeMsg,
         judging: &mut Judging,
     ) -> Result<(), ActorProcessingErr> {
+        judging.arguments.instruments.visit(Site::Judge).await?;
         match message {
             JudgeMsg::Score { ticket, trajectory } => judging.score(ticket, trajectory, myself)?,
             JudgeMsg::Refused { cause } => return Err(JudgeRefused(cause).into()),
@@ -84,8 +85,7 @@ impl Judging {
         mut trajectory: Box<Trajectory>,
         myself: ActorRef<JudgeMsg>,
     ) -> Result<(), ActorProcessingErr> {
-        let JudgeArguments { reward, model, instruments } = &self.arguments;
-        instruments.visit(Site::Judge);
+        let JudgeArguments { reward, model, instruments: _ } = &self.arguments;
         match (reward.score(&trajectory), model) {
             (Err(RewardError(cause)), _) => ticket.fail(FailureKind::Judge(cause)),
             (Ok(score), None) => {

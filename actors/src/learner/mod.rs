@@ -177,7 +177,7 @@ impl Actor for LearnerActor {
         message: LearnerMsg,
         run: &mut Run,
     ) -> Result<(), ActorProcessingErr> {
-        run.visit(Site::Learner);
+        run.visit(Site::Learner).await?;
         run.arguments.refresh();
         match message {
             LearnerMsg::Begin => run.begin().await?,

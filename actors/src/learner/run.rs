@@ -14,7 +14,7 @@ use super::round::Rollout;
 use super::step::Stepping;
 use super::{LearnerArguments, LearnerFailure};
 use crate::policy::{Health, Recollection, Retries, Task};
-use crate::protocol::{CallError, FinishReason, HealthMsg, LearnerMsg, Port, Reply, RunFinished, Site};
+use crate::protocol::{CallError, Failed, FinishReason, HealthMsg, LearnerMsg, Port, Reply, RunFinished, Site};
 use crate::thread::Confined;
 
 /// A run, as far as this incarnation of the learner has taken it.
@@ -79,8 +79,8 @@ impl Run {
         }
     }
 
-    pub(super) fn visit(&self, site: Site) {
-        self.arguments.instruments.visit(site);
+    pub(super) async fn visit(&self, site: Site) -> Result<(), Failed> {
+        self.arguments.instruments.visit(site).await
     }
 
     pub(super) fn emit(&self, event: Event) {

@@ -2,7 +2,7 @@
 //!
 //! The result is a function of the set of trajectories and never of the order in which they arrived.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stateset_domain::{EpisodeCounts, EpisodeId, FailureKind, Group, GroupId, Trajectory};
@@ -54,7 +54,6 @@ pub struct Round {
     retries: Retries,
     episodes: BTreeMap<EpisodeId, Standing>,
     open: usize,
-    duplicated: u64,
 }
 
 #[derive(Debug)]
@@ -78,7 +77,7 @@ pub enum Decision {
     },
     /// The episode has failed for good.
     GiveUp,
-    /// The episode was settled before: counted, and dropped.
+    /// The episode was settled before: dropped.
     Duplicate,
     /// It belongs to another incarnation, another round or an earlier attempt: dropped.
     Stale,
@@ -97,7 +96,7 @@ impl Round {
     /// A round of `episodes`, each at its first attempt, wanted by the learner incarnation `epoch`.
     pub fn new(epoch: u64, retries: Retries, episodes: impl IntoIterator<Item = EpisodeId>) -> Self {
         let episodes: BTreeMap<_, _> = episodes.into_iter().map(|id| (id, Standing::Live { attempt: 1 })).collect();
-        Self { epoch, retries, open: episodes.len(), episodes, duplicated: 0 }
+        Self { epoch, retries, open: episodes.len(), episodes }
     }
 
     /// Takes in what the journal holds of this round, and says how many episodes need not be rolled out again. Once its batch was
@@ -141,10 +140,7 @@ impl Round {
                 self.open -= 1;
                 Decision::Accept
             }
-            Some(Standing::Finished(_) | Standing::Failed) if epoch == self.epoch => {
-                self.duplicated += 1;
-                Decision::Duplicate
-            }
+            Some(Standing::Finished(_) | Standing::Failed) if epoch == self.epoch => Decision::Duplicate,
             Some(_) | None => Decision::Stale,
         }
     }
@@ -180,7 +176,7 @@ impl Round {
     /// The groups with at least `min_members` finished members, and what became of every episode.
     #[must_use]
     pub fn harvest(self, min_members: usize) -> Harvest {
-        let mut counts = EpisodeCounts { duplicated: self.duplicated, ..EpisodeCounts::default() };
+        let mut counts = EpisodeCounts::default();
         let mut groups: BTreeMap<GroupId, Vec<Trajectory>> = BTreeMap::new();
         for (id, standing) in self.episodes {
             counts.started += 1;
@@ -193,6 +189,8 @@ impl Round {
                 }
             }
         }
+        let handed: Vec<EpisodeId> = groups.values().flatten().map(|trajectory| trajectory.episode).collect();
+        counts.duplicated = (handed.len() - handed.iter().collect::<BTreeSet<_>>().len()) as u64;
         let groups = groups.into_iter().filter(|(_, members)| members.len() >= min_members);
         Harvest { groups: groups.map(|(id, members)| Group { id, members }).collect(), counts }
     }
@@ -269,7 +267,7 @@ mod tests {
         assert_eq!(round.complete(EPOCH, finished(id(0, 0))), Decision::Duplicate);
         assert!(round.is_done());
         let harvest = round.harvest(2);
-        assert_eq!(harvest.counts, EpisodeCounts { started: 6, completed: 5, failed: 1, duplicated: 1 });
+        assert_eq!(harvest.counts, EpisodeCounts { started: 6, completed: 5, failed: 1, duplicated: 0 });
         assert_eq!(harvest.counts.lost(), 0);
         assert_eq!(harvest.groups.len(), 2, "a group of one has nobody to be compared with");
     }

@@ -18,7 +18,7 @@ pub use messages::{
 };
 pub use observer::{Evaluation, FinishReason, Observer, RunFinished};
 pub use port::{CallError, Port, Reply, Undelivered};
-pub use probe::{Probe, Site, Unprobed};
+pub use probe::{Failed, Probe, Site, Unprobed, Visit};
 pub use settings::{Deadlines, Instruments, Settings, SettingsSource};
 pub use sight::{Sight, Threads, Waiting};
 pub use slot::PolicySlot;

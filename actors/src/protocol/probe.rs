@@ -1,8 +1,10 @@
-//! Where tests look in.
+//! Where faults come in.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// The actors of the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,16 +59,34 @@ impl fmt::Display for Site {
     }
 }
 
-/// Is visited before every message an actor handles, and by a conversation before every turn. It may panic: that is what it is for.
+/// Is visited before every message an actor handles, and by a conversation before every turn. It may panic, too: that is what it is for.
 pub trait Probe: Send + Sync {
-    /// `site` is about to work.
-    fn visit(&self, site: Site);
+    /// `site` is about to work. What is to become of that?
+    fn visit(&self, site: Site) -> Visit;
 }
+
+/// What a probe makes of a visit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Visit {
+    /// Go on.
+    Pass,
+    /// Go on after this long. The mailbox fills meanwhile, and the actor can be killed.
+    Wait(Duration),
+    /// The handler fails with this text.
+    Fail(String),
+}
+
+/// A handler failed because its probe said so.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct Failed(pub(crate) String);
 
 /// Looks at nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unprobed;
 
 impl Probe for Unprobed {
-    fn visit(&self, _site: Site) {}
+    fn visit(&self, _site: Site) -> Visit {
+        Visit::Pass
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use stateset_telemetry::{Event, EventSink};
 
 use crate::policy::{HealthBoard, Retries};
-use crate::protocol::{Conversations, Probe, Site, Threads, Vitals};
+use crate::protocol::{Conversations, Failed, Probe, Site, Threads, Visit, Vitals};
 
 /// The longest a request may take, the time that its receiver needs to be restarted included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub type SettingsSource = Arc<dyn Fn() -> Settings + Send + Sync>;
 pub struct Instruments {
     /// Takes what is worth a line.
     pub events: Arc<dyn EventSink>,
-    /// Where tests look in.
+    /// Where faults come in.
     pub probe: Arc<dyn Probe>,
     /// Counts what gets done.
     pub vitals: Arc<Vitals>,
@@ -86,8 +86,16 @@ impl Instruments {
         }
     }
 
-    pub(crate) fn visit(&self, site: Site) {
-        self.probe.visit(site);
+    /// `site` is about to work: lets the probe look in, and does to the caller what it says.
+    pub(crate) async fn visit(&self, site: Site) -> Result<(), Failed> {
+        match self.probe.visit(site) {
+            Visit::Pass => Ok(()),
+            Visit::Wait(time) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
+            Visit::Fail(why) => Err(Failed(why)),
+        }
     }
 
     pub(crate) fn emit(&self, event: Event) {

@@ -67,6 +67,9 @@ pub trait Learner: Send {
     /// Steps from now on with `adjustments` over the settings it was made with; they replace those of earlier calls.
     fn adjust(&mut self, adjustments: &Adjustments);
 
+    /// Lets the next step's gradient be no number, as broken hardware would. For fault injection; a learner without gradients ignores it.
+    fn spoil_gradient(&mut self) {}
+
     /// The policy as it stands.
     ///
     /// # Errors

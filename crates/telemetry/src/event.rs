@@ -293,4 +293,26 @@ pub enum Event {
         /// What is done about it.
         action: String,
     },
+    /// A planned fault is about to act.
+    FaultInjected {
+        /// Its place in the plan, from 0.
+        id: u32,
+        /// What it is.
+        kind: String,
+        /// Where it acts.
+        site: String,
+        /// Optimizer steps taken when it did.
+        step: u64,
+        /// How it acts, in words.
+        detail: String,
+    },
+    /// The process that does the work ended, and the one that watches it starts it again.
+    WorkerRestarted {
+        /// How it ended.
+        exit: String,
+        /// Which restart this is, from 1.
+        attempt: u32,
+        /// Seconds waited first.
+        delay_seconds: f64,
+    },
 }

@@ -55,12 +55,18 @@ impl JsonLines {
 
 impl EventSink for JsonLines {
     fn emit(&self, event: Event) {
-        let timed = TimedEvent { seconds: (self.clock)().as_secs_f64(), event };
+        // The clock is read once it is this event's turn, so that times are in the order of lines.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let timed = TimedEvent { seconds: (self.clock)().as_secs_f64(), event };
         let written = serde_json::to_string(&timed).map(|line| file.append(line));
         if !matches!(written, Ok(Ok(()))) {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn sync(&self) {
+        // A file that cannot be flushed is as it would have been without the attempt.
+        let _ = self.file.lock().unwrap_or_else(PoisonError::into_inner).sync();
     }
 }
 

@@ -67,6 +67,11 @@ impl LogFile {
         append().map_err(refused("append to", &self.path))
     }
 
+    /// Makes sure that every line survives the machine.
+    pub(crate) fn sync(&self) -> Result<(), LogError> {
+        self.file.sync_data().map_err(refused("flush", &self.path))
+    }
+
     /// Keeps only the lines that `keep` wants. The old contents stay if anything fails.
     pub(crate) fn retain(&mut self, keep: impl Fn(&str) -> bool) -> Result<(), LogError> {
         let kept: String = read_whole(&self.path)?.split_inclusive('\n').filter(|line| keep(line)).collect();

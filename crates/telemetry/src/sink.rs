@@ -8,6 +8,9 @@ use crate::Event;
 pub trait EventSink: Send + Sync {
     /// Takes one event. A sink that cannot keep it counts the loss itself; the caller has nothing better to do about it.
     fn emit(&self, event: Event);
+
+    /// Does not return before what was emitted would survive the machine. Sinks that keep nothing have nothing to do.
+    fn sync(&self) {}
 }
 
 /// Drops every event.
@@ -44,6 +47,10 @@ pub struct Tee(pub Vec<Arc<dyn EventSink>>);
 impl EventSink for Tee {
     fn emit(&self, event: Event) {
         self.0.iter().for_each(|sink| sink.emit(event.clone()));
+    }
+
+    fn sync(&self) {
+        self.0.iter().for_each(|sink| sink.sync());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use stateset_actors::protocol::{Probe, Site};
+use stateset_actors::protocol::{Probe, Site, Visit};
 
 /// Panics at chosen visits, each once. A restarted actor goes on counting where its predecessor stopped.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl FaultInjector {
 }
 
 impl Probe for FaultInjector {
-    fn visit(&self, site: Site) {
+    fn visit(&self, site: Site) -> Visit {
         let visit = {
             let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
             let count = visits.entry(site).or_default();
@@ -33,5 +33,6 @@ impl Probe for FaultInjector {
             *count
         };
         assert!(!self.faults.contains(&(site, visit)), "injected fault: visit {visit} of {site}");
+        Visit::Pass
     }
 }

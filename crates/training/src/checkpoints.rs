@@ -85,6 +85,17 @@ impl CheckpointFolder {
         if mine == now { Ok(()) } else { Err(StoreError::Fenced { path: self.root.clone(), mine, now }) }
     }
 
+    /// Leaves behind what a write of `checkpoint` leaves that is cut short in its first file. For fault injection.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn tear(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        let folder = self.root.join(format!("{TEMPORARY}{:06}", checkpoint.progress.step));
+        fs::create_dir_all(&folder).map_err(io("create", &folder))?;
+        let Some(Artifact { name, bytes }) = checkpoint.artifacts.first() else { return Ok(()) };
+        write_synced(&folder.join(name), &bytes[..bytes.len() / 2])
+    }
+
     fn names(&self) -> Result<Vec<String>, StoreError> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(io("list", &self.root))? {

@@ -37,6 +37,13 @@ impl Gradients {
         Ok(())
     }
 
+    /// Makes one of the values no number.
+    pub(crate) fn spoil(&mut self) {
+        if let Some(value) = self.values.first_mut().and_then(|values| values.first_mut()) {
+            *value = f32::NAN;
+        }
+    }
+
     /// The gradients, in the decoder's order.
     #[must_use]
     pub fn values(&self) -> &[Vec<f32>] {

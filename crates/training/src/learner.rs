@@ -50,6 +50,8 @@ pub struct GrpoLearner {
     /// Weights and optimizer before the last step, if it can be taken back.
     before: Option<(HostWeights, Optimizer)>,
     step: u64,
+    /// Whether the next gradient is to be no number.
+    spoilt: bool,
 }
 
 /// The learner's own line in a checkpoint.
@@ -98,7 +100,18 @@ impl GrpoLearner {
         let reference = Autograd::new(&base.weights).map_err(compute)?;
         let optimizer = Optimizer::new(&model, settings.optimizer.clone());
         let made = (settings.temperature, settings.grpo.kl_coef);
-        Ok(Self { base, model, reference, optimizer, settings, made, lr_scale: 1.0, before: None, step: 0 })
+        Ok(Self {
+            base,
+            model,
+            reference,
+            optimizer,
+            settings,
+            made,
+            lr_scale: 1.0,
+            before: None,
+            step: 0,
+            spoilt: false,
+        })
     }
 
     /// The examples to compute. Without a KL term, one without advantage has no gradient at all: it is counted, and not computed,
@@ -132,6 +145,9 @@ impl GrpoLearner {
         for epoch in 0..self.settings.grpo.epochs {
             let mut gradients = Gradients::zeros(&self.model);
             let found = self.epoch(&examples, &normalizer, &mut first, &mut gradients).map_err(compute)?;
+            if std::mem::take(&mut self.spoilt) {
+                gradients.spoil();
+            }
             let norm = gradients.norm();
             report.train_tokens += examples.iter().map(|example| example.tokens.len() as u64).sum::<u64>();
             if !(found.evaluation.loss.is_finite() && norm.is_finite()) {
@@ -256,6 +272,10 @@ impl Learner for GrpoLearner {
         self.lr_scale = adjustments.lr_scale;
         self.settings.temperature = adjustments.temperature.unwrap_or(temperature);
         self.settings.grpo.kl_coef = adjustments.kl_coef.unwrap_or(kl_coef);
+    }
+
+    fn spoil_gradient(&mut self) {
+        self.spoilt = true;
     }
 
     fn snapshot(&self) -> Result<PolicySnapshot, LearnerError> {

@@ -39,6 +39,17 @@ fn an_episode_that_was_not_judged_or_does_not_line_up_is_refused() {
 }
 
 #[test]
+fn a_spoilt_gradient_skips_one_step_and_moves_nothing() {
+    let mut learner = learner(|_| {});
+    let before = learner.snapshot().unwrap().digest();
+    learner.spoil_gradient();
+    let report = learner.step(&groups()).unwrap();
+    assert!(report.skipped && report.grad_norm.is_nan() && report.loss.is_finite(), "{report:?}");
+    assert_eq!(learner.snapshot().unwrap().digest(), before);
+    assert!(!learner.step(&groups()).unwrap().skipped);
+}
+
+#[test]
 fn weights_that_are_not_finite_skip_the_step() {
     let Ok(values) = BASE.weights.values.try_map(|values| -> Result<_, std::convert::Infallible> {
         Ok(values.iter().enumerate().map(|(i, x)| if i == 7 { f32::NAN } else { *x }).collect())
