@@ -38,6 +38,10 @@ train CONFIG='config/quickstart.yaml':
 kills:
     cargo test --release -p stateset-agents --test system -- --ignored --nocapture a_hundred_kills
 
+# What the actor layer costs beside its rivals, whole runs at scale, and eight hours in five minutes. Quarter of an hour.
+bench:
+    cargo bench -p stateset-benches
+
 # Everything that is checked on every change.
 ci:
     .ci/run

@@ -53,8 +53,9 @@ impl Probe for Turns {
 }
 
 fn main() {
+    let quick = std::env::args().any(|argument| argument == "--quick");
     let minutes = std::env::args().skip_while(|argument| argument != "--minutes").nth(1);
-    let minutes: f64 = minutes.map_or(5.0, |minutes| minutes.parse().unwrap());
+    let minutes: f64 = minutes.map_or(if quick { 0.25 } else { 5.0 }, |minutes| minutes.parse().unwrap());
     let real = Duration::from_secs_f64(60.0 * minutes);
     let factor = LIFETIME.as_secs_f64() / real.as_secs_f64();
     // Panics are told in events.jsonl.
