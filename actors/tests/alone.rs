@@ -78,7 +78,7 @@ fn failure(news: LearnerMsg) -> FailureKind {
         | LearnerMsg::Completed { .. }
         | LearnerMsg::Reissue { .. }
         | LearnerMsg::StepTaken { .. }
-        | LearnerMsg::Resume
+        | LearnerMsg::Resume { .. }
         | LearnerMsg::Interrupt => panic!("the episode was expected to fail"),
     }
 }

@@ -124,7 +124,7 @@ impl Bench {
             LearnerMsg::Completed { trajectory, .. } => Ok(trajectory.reward.unwrap()),
             LearnerMsg::Aborted { failure, .. } => Err(failure),
             LearnerMsg::Begin
-            | LearnerMsg::Resume
+            | LearnerMsg::Resume { .. }
             | LearnerMsg::Reissue { .. }
             | LearnerMsg::StepTaken { .. }
             | LearnerMsg::Interrupt => {

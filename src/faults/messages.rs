@@ -56,7 +56,7 @@ pub(crate) fn unique<M>(_message: &M) -> Option<M> {
 
 pub(crate) fn to_learner(message: &LearnerMsg) -> Option<LearnerMsg> {
     Some(match message {
-        LearnerMsg::Begin | LearnerMsg::StepTaken { .. } | LearnerMsg::Resume => return None,
+        LearnerMsg::Begin | LearnerMsg::StepTaken { .. } | LearnerMsg::Resume { .. } => return None,
         LearnerMsg::Completed { epoch, trajectory } => {
             LearnerMsg::Completed { epoch: *epoch, trajectory: trajectory.clone() }
         }

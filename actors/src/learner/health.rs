@@ -54,7 +54,7 @@ impl Run {
         }
         if let Some(time) = pause {
             self.paused = true;
-            self.myself.send_after(time, || LearnerMsg::Resume);
+            self.pause_for(time);
         }
         if let Some(at_most) = rewind {
             self.rewind(at_most, &cause).await?;

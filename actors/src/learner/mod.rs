@@ -187,7 +187,7 @@ impl Actor for LearnerActor {
             }
             LearnerMsg::Reissue { episode, attempt } => run.reissue(episode, attempt),
             LearnerMsg::StepTaken { outcome } => run.step_taken(outcome).await?,
-            LearnerMsg::Resume => run.resume().await?,
+            LearnerMsg::Resume { left } => run.resume(left).await?,
             LearnerMsg::Interrupt => run.interrupt().await?,
         }
         Ok(())

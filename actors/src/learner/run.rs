@@ -17,6 +17,9 @@ use crate::policy::{Health, Recollection, Retries, Task};
 use crate::protocol::{CallError, Failed, FinishReason, HealthMsg, LearnerMsg, Port, Reply, RunFinished, Site};
 use crate::thread::Confined;
 
+/// How long the learner pauses before it shows that it still lives.
+const BREATH: Duration = Duration::from_secs(1);
+
 /// A run, as far as this incarnation of the learner has taken it.
 pub struct Run {
     pub(super) arguments: LearnerArguments,
@@ -111,8 +114,19 @@ impl Run {
         self.health.next(&self.arguments.plan, step, evaluated)
     }
 
-    /// The wait is over.
-    pub(super) async fn resume(&mut self) -> Result<(), LearnerFailure> {
+    /// A pause is taken breath by breath, so that the watchdog sees that it is meant.
+    pub(super) fn pause_for(&self, time: Duration) {
+        let breath = time.min(BREATH);
+        self.myself.send_after(breath, move || LearnerMsg::Resume { left: time - breath });
+    }
+
+    /// A breath is over, and perhaps the pause.
+    pub(super) async fn resume(&mut self, left: Duration) -> Result<(), LearnerFailure> {
+        self.arguments.instruments.vitals.paused();
+        if !left.is_zero() {
+            self.pause_for(left);
+            return Ok(());
+        }
         self.paused = false;
         if self.finished { Ok(()) } else { self.advance().await }
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stateset_domain::{
     Checkpoint, Completion, Digest, Durability, EngineError, Entry, EpisodeId, FailureKind, Message, PolicySnapshot,
@@ -46,8 +47,11 @@ pub enum LearnerMsg {
         /// What was measured, and the new weights.
         outcome: Result<(StepReport, PolicySnapshot), LearnerFailure>,
     },
-    /// A pause is over. The learner sends it to itself.
-    Resume,
+    /// A part of a pause is over. The learner sends it to itself.
+    Resume {
+        /// What is left of the pause.
+        left: Duration,
+    },
     /// End the run after the current optimizer step, if one runs: abandon the round, save, and say so.
     Interrupt,
 }

@@ -9,6 +9,7 @@ pub struct Vitals {
     episodes: AtomicU64,
     tokens: AtomicU64,
     calls: AtomicU64,
+    pauses: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -22,6 +23,8 @@ pub struct Reading {
     pub tokens: u64,
     /// Calls to dependencies that are not ours. One that is down is still asked now and then: waiting for it is no standstill.
     pub calls: u64,
+    /// Seconds spent in pauses that a health rule ordered: they are no standstill either.
+    pub pauses: u64,
 }
 
 impl Vitals {
@@ -33,6 +36,7 @@ impl Vitals {
             episodes: self.episodes.load(Relaxed),
             tokens: self.tokens.load(Relaxed),
             calls: self.calls.load(Relaxed),
+            pauses: self.pauses.load(Relaxed),
         }
     }
 
@@ -46,6 +50,10 @@ impl Vitals {
 
     pub(crate) fn dependency_called(&self) {
         self.calls.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn paused(&self) {
+        self.pauses.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn tokens_sampled(&self, count: usize) {
