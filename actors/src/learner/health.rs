@@ -13,7 +13,7 @@ use stateset_telemetry::Event;
 use super::run::{Run, insist};
 use super::{LearnerArguments, LearnerFailure};
 use crate::policy::{Health, Verdict};
-use crate::protocol::{CheckpointerMsg, LearnerMsg};
+use crate::protocol::CheckpointerMsg;
 
 /// The file of a checkpoint that holds what is remembered.
 const REMEMBERED: &str = "health.json";
