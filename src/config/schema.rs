@@ -195,14 +195,9 @@ mod tests {
         }
         let mut found = Vec::new();
         keys(&schema(), "", &mut found);
-        let run = MANUAL
-            .split("\n## Every key of a run\n")
-            .nth(1)
-            .unwrap()
-            .split("\n## Every key of a pre-training\n")
-            .next()
-            .unwrap();
-        let documented = run.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let sections =
+            MANUAL.split("\n## ").filter(|it| it.starts_with("Every key of") && !it.contains("pre-training\n"));
+        let documented = sections.flat_map(str::lines).filter_map(|line| line.strip_prefix("| `")?.split('`').next());
         for key in documented {
             assert!(found.iter().any(|it| it == key), "{key} is not in the schema");
         }
