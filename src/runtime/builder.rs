@@ -396,6 +396,7 @@ fn policies(config: &Config) -> Policies {
         rules: config.rules(),
         early_stopping: enabled.then_some(EarlyStopping { patience, min_delta }),
         episodes_per_step: u64::from(training.groups_per_step) * u64::from(training.group_size),
+        groups_per_step: u64::from(training.groups_per_step),
         configured: Configured {
             kl_coef: training.grpo.kl_coef,
             temperature: config.agent.sampling.temperature,

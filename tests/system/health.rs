@@ -181,6 +181,8 @@ async fn run(sets: &[&str], plant: Plant, talkative: bool, policies: bool) -> En
 
 /// Half an hour's failure in half a minute: a rung that is learned in a few steps.
 const SHORT: [&str; 3] = ["training.steps=12", "evaluation.episodes=48", "training.save_every=2"];
+/// Enough steps to see what becomes of a run.
+const MIDDLE: [&str; 3] = ["training.steps=24", "evaluation.episodes=64", "training.save_every=2"];
 const LONG: [&str; 5] = [
     "training.steps=40",
     "training.groups_per_step=8",
@@ -225,15 +227,15 @@ async fn the_same_over_a_longer_run() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; `just health` runs it"]
 async fn a_reward_for_something_else_is_noticed_and_the_run_ends_before_it_has_done_its_worst() {
-    let sets = [&LONG[..], &["training.learning_rate=1e-3"]].concat();
-    beside("reward for length", &sets, Plant::Nothing, true, "reward_without_success", 1, 30).await;
+    let sets = [&MIDDLE[..], &["training.learning_rate=1e-3"]].concat();
+    beside("reward for length", &sets, Plant::Nothing, true, "reward_without_success", 1, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; `just health` runs it"]
 async fn a_policy_that_does_not_explore_is_noticed_within_four_steps_and_made_to() {
-    let sets = [&LONG[..], &["agent.sampling.temperature=0.05"]].concat();
-    beside("no entropy", &sets, Plant::Nothing, false, "groups_alike", 1, 4).await;
+    let sets = [&MIDDLE[..], &["agent.sampling.temperature=0.02"]].concat();
+    beside("no entropy", &sets, Plant::Nothing, false, "no_exploration", 1, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,7 +244,7 @@ async fn ten_healthy_runs_raise_no_alarm() {
     let mut alarms = Vec::new();
     for seed in 1..=10 {
         let seed = format!("run.seed={seed}");
-        let ended = run(&[&LONG[..], &[&seed]].concat(), Plant::Nothing, false, true).await;
+        let ended = run(&[&MIDDLE[..], &[&seed]].concat(), Plant::Nothing, false, true).await;
         let acting: Vec<String> =
             ended.rulings.iter().map(|ruling| format!("step {}: {ruling}", ruling.step)).collect();
         println!("{seed}: {:.1} %, {} rulings: {acting:?}", 100.0 * ended.success, acting.len());

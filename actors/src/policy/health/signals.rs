@@ -5,7 +5,7 @@
 //! | a field of [`StepMetrics`] | what it says in `metrics.jsonl`; a flag is 1 or 0                                            |
 //! | `non_finite`             | 1 if the step was skipped, or its loss or gradient is not finite                               |
 //! | `broken_weights`         | 1 if a weight is not a finite number any more                                                  |
-//! | `grad_norm_spike`        | how far `grad_norm` is above its median, in spreads: 1.48 MAD, at least a tenth of the median  |
+//! | `grad_norm_spike`        | how far `grad_norm` is above its median, in spreads: 1.48 MAD, at least half the median    |
 //! | `entropy_drop`           | the share of its median that `entropy` has lost                                                |
 //! | `tokens_per_episode`     | tokens of a finished episode                                                                   |
 //! | `length_drift`           | `tokens_per_episode` against the median of the first steps, less 1                             |
@@ -151,7 +151,7 @@ impl Memory {
     }
 
     /// Every signal of a step.
-    pub(super) fn look(&mut self, metrics: &StepMetrics, episodes: u64, past: &Past) -> Signals {
+    pub(super) fn look(&mut self, metrics: &StepMetrics, episodes: u64, groups: u64, past: &Past) -> Signals {
         let StepMetrics { learner, reward_mean, success_rate, episodes_failed, rollout_tokens, .. } = metrics;
         let lately = |name: &str| past.get(name);
         let finite = !learner.skipped && learner.loss.is_finite() && learner.grad_norm.is_finite();
@@ -159,10 +159,10 @@ impl Memory {
         let per_second = *rollout_tokens as f64 / metrics.rollout_seconds;
         let (reward, success) = (self.reward.push(*reward_mean), self.success.push(*success_rate));
         let drift = self.drift(per_episode);
-        let drop = self.drop_of(*reward_mean, metrics.reward_std / (episodes.max(1) as f64).sqrt());
+        let drop = self.drop_of(*reward_mean, metrics.reward_std / (groups.max(1) as f64).sqrt());
         let spike = lately("grad_norm").map_or(f64::NAN, |window| {
             let median = window.median();
-            (learner.grad_norm - median) / (1.4826 * window.mad()).max(0.1 * median)
+            (learner.grad_norm - median) / (1.4826 * window.mad()).max(0.5 * median)
         });
         let derived = [
             f64::from(u8::from(!finite)),
@@ -183,14 +183,15 @@ impl Memory {
         signals
     }
 
-    /// The share of the best fading mean that `reward` has lost. Losses of less than four standard errors are chance, and a best that
+    /// The share of the best fading mean that `reward` has lost. Losses of less than three standard errors are chance, members of a
+    /// group being as alike as they are different from other groups; and a best that
     /// is not above 0 has no shares.
     fn drop_of(&mut self, reward: f64, error: f64) -> f64 {
         let error = self.spread.push(error);
         let best = self.best_reward.map_or(self.reward.mean(), |best| best.max(self.reward.mean()));
         self.best_reward = Some(best).filter(|best| best.is_finite());
         match best - reward {
-            lost if best > 0.0 && lost > 4.0 * error => lost / best,
+            lost if best > 0.0 && lost > 3.0 * error => lost / best,
             _ if best > 0.0 && reward.is_finite() => 0.0,
             _ => f64::NAN,
         }
@@ -228,7 +229,7 @@ pub(super) mod tests {
     }
 
     fn seen(memory: &mut Memory, metrics: &StepMetrics, past: &mut Past) -> Signals {
-        let signals = memory.look(metrics, 100, past);
+        let signals = memory.look(metrics, 100, 25, past);
         for name in LOOKED_BACK_ON {
             past.entry(name.into()).or_default().push(signals[name]);
         }
@@ -247,7 +248,7 @@ pub(super) mod tests {
         for name in ["step", "kl", "grad_norm", "skipped", "success_rate", "frac_zero_std_groups", "log_prob_gap"] {
             assert!(names.contains(&name), "{name}");
         }
-        let mut signals = Memory::default().look(&ordinary(1), 100, &Past::default());
+        let mut signals = Memory::default().look(&ordinary(1), 100, 25, &Past::default());
         signals.insert(BROKEN_WEIGHTS.into(), 0.0);
         assert_eq!(
             signals.keys().map(String::as_str).collect::<std::collections::BTreeSet<_>>(),
@@ -257,7 +258,7 @@ pub(super) mod tests {
 
     #[test]
     fn detectors_say_nothing_before_there_is_enough_to_compare_with() {
-        let signals = Memory::default().look(&ordinary(1), 100, &Past::default());
+        let signals = Memory::default().look(&ordinary(1), 100, 25, &Past::default());
         for name in ["grad_norm_spike", "entropy_drop", "length_drift", "held_out_success", "reward_hacking"] {
             assert!(signals[name].is_nan(), "{name}");
         }
@@ -270,8 +271,8 @@ pub(super) mod tests {
         let learner = StepReport { grad_norm: 9.0, entropy: 0.25, skipped: true, ..ordinary(1).learner };
         let odd = StepMetrics { episodes_failed: 50, rollout_seconds: 4.0, learner, ..ordinary(11) };
         let signals = seen(&mut memory, &odd, &mut past);
-        // The gradient never varied, so a tenth of its median is the spread: (9 - 1) / 0.1.
-        assert!((signals["grad_norm_spike"] - 80.0).abs() < 1e-9);
+        // The gradient never varied, so half its median is the spread: (9 - 1) / 0.5.
+        assert!((signals["grad_norm_spike"] - 16.0).abs() < 1e-9);
         assert_eq!((signals["entropy_drop"], signals["non_finite"], signals["failed_share"]), (0.75, 1.0, 0.5));
         // 10 000 tokens of 50 episodes instead of 100: twice as long.
         assert_eq!((signals["tokens_per_episode"], signals["length_drift"]), (200.0, 1.0));
@@ -281,7 +282,7 @@ pub(super) mod tests {
     #[test]
     fn a_gradient_that_is_infinite_is_not_finite_though_metrics_cannot_say_so() {
         let learner = StepReport { grad_norm: f64::INFINITY, ..StepReport::default() };
-        let signals = Memory::default().look(&StepMetrics { learner, ..ordinary(1) }, 100, &Past::default());
+        let signals = Memory::default().look(&StepMetrics { learner, ..ordinary(1) }, 100, 25, &Past::default());
         assert!(signals["non_finite"] == 1.0 && signals["grad_norm"].is_nan());
     }
 
@@ -290,12 +291,12 @@ pub(super) mod tests {
         let mut memory = Memory::default();
         let mut drop = |step, reward_mean| {
             let row = StepMetrics { reward_mean, ..ordinary(step) };
-            memory.look(&row, 100, &Past::default())["reward_drop"]
+            memory.look(&row, 100, 25, &Past::default())["reward_drop"]
         };
-        // A standard error is 0.3 / sqrt(100) = 0.03.
-        assert_eq!((drop(1, 0.5), drop(2, 0.4)), (0.0, 0.0));
+        // A standard error is 0.3 / sqrt(25) = 0.06.
+        assert_eq!((drop(1, 0.5), drop(2, 0.35)), (0.0, 0.0));
         assert!((drop(3, 0.1) - 0.8).abs() < 1e-9);
-        assert!(Memory::default().look(&StepMetrics { reward_mean: -1.0, ..ordinary(1) }, 100, &Past::default())["reward_drop"].is_nan());
+        assert!(Memory::default().look(&StepMetrics { reward_mean: -1.0, ..ordinary(1) }, 100, 25, &Past::default())["reward_drop"].is_nan());
     }
 
     #[test]

@@ -133,9 +133,9 @@ fn care(limits: &Limits) -> Vec<Rule> {
             ],
         ),
         rule(
-            "groups_alike",
-            "frac_zero_std_groups > 0.9 and success_rate < 0.7",
-            2,
+            "no_exploration",
+            "entropy < 0.02 and success_rate < 0.7",
+            1,
             &[Directive::ScaleTemperature(scale(8.0, None, Some(1.0)))],
         ),
         hacked("reward_without_success", "reward_without_success > 0.4", 3),

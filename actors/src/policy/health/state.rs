@@ -24,6 +24,8 @@ pub struct Policies {
     pub early_stopping: Option<EarlyStopping>,
     /// Episodes that a step asks for.
     pub episodes_per_step: u64,
+    /// Groups that they are in.
+    pub groups_per_step: u64,
     /// The settings that directives change.
     pub configured: Configured,
 }
@@ -85,7 +87,7 @@ impl Health {
     /// Looks at a step that was just taken. `sound` says whether every weight is a finite number.
     pub fn examine(&mut self, policies: &Policies, metrics: &StepMetrics, sound: bool) -> Verdict {
         self.looks += 1;
-        let mut signals = self.memory.look(metrics, policies.episodes_per_step, &self.past);
+        let mut signals = self.memory.look(metrics, policies.episodes_per_step, policies.groups_per_step, &self.past);
         signals.insert(BROKEN_WEIGHTS.into(), f64::from(u8::from(!sound)));
         let now = |name: &str| signals.get(name).copied().unwrap_or(f64::NAN);
         let mut verdict = Verdict::default();

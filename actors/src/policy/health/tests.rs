@@ -13,7 +13,7 @@ fn rule(name: &str, when: &str, directives: Vec<Directive>) -> Rule {
 }
 
 fn policies(rules: Vec<Rule>) -> Policies {
-    Policies { rules, episodes_per_step: 100, ..Policies::default() }
+    Policies { rules, episodes_per_step: 100, groups_per_step: 25, ..Policies::default() }
 }
 
 fn with_kl(step: u64, kl: f64) -> StepMetrics {
