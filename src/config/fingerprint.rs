@@ -30,7 +30,7 @@ const INCIDENTAL: [&str; 17] = [
 /// Whether `key` changes how a run is carried out, but not what it computes.
 pub(super) fn is_incidental(key: &str) -> bool {
     let within = |it: &&str| key.strip_prefix(*it).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    INCIDENTAL.iter().any(|it| within(&it))
+    INCIDENTAL.iter().any(within)
 }
 
 /// Every setting that determines the result, by key.

@@ -103,7 +103,11 @@ mod tests {
     fn members_take_turns_and_whoever_is_down_is_passed_over() {
         let members: Vec<(bool, RefCell<Vec<usize>>)> = [true, false, true].map(|up| (up, RefCell::default())).into();
         let deliver = |(up, inbox): &(bool, RefCell<Vec<usize>>), message| {
-            if *up { Ok(inbox.borrow_mut().push(message)) } else { Err(message) }
+            if !*up {
+                return Err(message);
+            }
+            inbox.borrow_mut().push(message);
+            Ok(())
         };
         (0..6).for_each(|message| by_turns(&members, message, message, deliver).unwrap());
         let inboxes: Vec<Vec<usize>> = members.iter().map(|(_, inbox)| inbox.borrow().clone()).collect();
