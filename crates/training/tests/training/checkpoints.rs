@@ -70,7 +70,8 @@ fn a_writer_that_was_replaced_commits_nothing() {
     assert!(matches!(zombie.save(&checkpoint(2, "other")), Err(StoreError::Fenced { mine: 1, now: 2, .. })));
     assert_eq!(heir.latest().unwrap(), Some(checkpoint(1, "weights")), "nothing was written, and nothing removed");
     heir.save(&checkpoint(2, "weights")).unwrap();
-    assert_eq!(names(root.path()), ["step-000002"]);
+    assert_eq!(names(root.path()), ["step-000001", "step-000002"], "a way back stays beside the newest");
+    assert_eq!(heir.latest().unwrap(), Some(checkpoint(2, "weights")));
 }
 
 #[test]
