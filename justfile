@@ -38,7 +38,7 @@ train CONFIG='config/quickstart.yaml':
 kills:
     cargo test --release -p stateset-agents --test system -- --ignored --nocapture a_hundred_kills
 
-# What the actor layer costs beside its rivals, whole runs at scale, and eight hours in five minutes. Quarter of an hour.
+# What the actor layer costs beside its rivals, whole runs at scale, and eight hours in five minutes.
 bench:
     cargo bench -p stateset-benches
 
