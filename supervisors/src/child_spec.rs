@@ -40,7 +40,7 @@ pub struct ChildSpec {
 
 impl ChildSpec {
     /// A child started by any means that end in [`StartContext::spawn`]. `start` runs for every incarnation and must be quick: its
-    /// supervisor waits for it.
+    /// supervisor waits for it. It may wait, up to its budget, but not block its thread, which no budget can end.
     pub fn new<F>(name: &str, restart: Restart, start: impl Fn(StartContext) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Incarnation, StartError>> + Send + 'static,

@@ -1,12 +1,15 @@
 //! A supervisor's children, and the carrying out of what the policy decides about them.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use ractor::{ActorId, ActorRef};
 use stateset_telemetry::{Event as Fact, ExitCause, StopMeans};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::child_spec::Environment;
@@ -123,7 +126,7 @@ impl Family {
         child.gave_up = incarnation.note().take_gave_up();
         let unstoppable = child.gave_up.as_ref().is_some_and(|inner| inner.reason == GiveUpReason::Unstoppable);
         // The event comes before the task is over: what it holds may still be in use.
-        let gone = timeout(child.spec.budgets.to_end(), incarnation.gone()).await.is_ok();
+        let gone = incarnation.is_gone() || timeout(child.spec.budgets.to_end(), incarnation.gone()).await.is_ok();
         child.spec.line.ended(Some(&cause));
         if !gone {
             child.spec.line.enter(State::Zombie);
@@ -140,6 +143,8 @@ impl Family {
     /// Asks the policy, and does as it says.
     pub(crate) async fn on_event(&mut self, event: Event) -> Outcome {
         let mut decisions = self.decide(event);
+        // A child that cannot be started is not tried again before others had their turn.
+        let mut at_once = true;
         while let Some(decision) = decisions.pop_front() {
             match decision {
                 Decision::Stop(child) => {
@@ -148,10 +153,11 @@ impl Family {
                     }
                 }
                 Decision::Forget(child) => self.forget(child),
-                Decision::Restart(plan) => self.arm(plan),
+                Decision::Restart(plan) => decisions.extend(self.arm(plan, at_once)),
                 Decision::Start(child) => match self.start(child).await {
                     Ok(()) => drop(self.decide(Event::Started { child })),
                     Err(error) => {
+                        at_once = false;
                         decisions =
                             self.decide(Event::Exited { child, cause: ExitCause::StartFailed(error.to_string()) });
                     }
@@ -174,9 +180,11 @@ impl Family {
         self.policy.on_event(event, self.born.elapsed()).into()
     }
 
-    /// Even without a wait the restart goes through the mailbox: supervision events overtake messages, so whatever siblings left in the
-    /// queue by ending, their state included, is dropped first.
-    fn arm(&self, plan: Plan) {
+    /// Sees to it that a restart is due when its wait is over. Returns what to do if that is now.
+    ///
+    /// Even without a wait, a restart of several children goes through the mailbox: supervision events overtake messages, so whatever
+    /// they left in the queue by ending, their state included, is dropped first. One child leaves nothing.
+    fn arm(&mut self, plan: Plan, at_once: bool) -> VecDeque<Decision> {
         let Plan { ticket, child, restarting, delay, restarts_in_window } = plan;
         restarting.iter().filter_map(|key| self.children.get(key)).for_each(|child| child.spec.line.wait(delay));
         self.environment.sink.emit(Fact::RestartScheduled {
@@ -186,7 +194,11 @@ impl Family {
             delay_seconds: delay.as_secs_f64(),
             restarts_in_window,
         });
+        if at_once && delay.is_zero() && restarting.len() == 1 {
+            return self.decide(Event::Due { ticket });
+        }
         self.remind(ticket, delay);
+        VecDeque::new()
     }
 
     fn remind(&self, ticket: Ticket, delay: Duration) {
@@ -347,23 +359,17 @@ impl Family {
     }
 }
 
-/// Runs a start function in a task of its own, so that a panic in it is caught, within its budget.
+/// Runs a start function within its budget. A panic in it is its own.
 async fn launch(spec: &ChildSpec, context: StartContext) -> Result<Incarnation, StartError> {
-    let (start, budget) = (spec.start.clone(), spec.budgets.start);
-    let mut starting = tokio::spawn(async move { start(context).await });
-    match timeout(budget, &mut starting).await {
+    let starting = AssertUnwindSafe(async { (spec.start)(context).await }).catch_unwind();
+    match timeout(spec.budgets.start, starting).await {
         Ok(Ok(started)) => started,
         Ok(Err(panic)) => Err(StartError::Panicked(panic_text(panic))),
-        Err(_) => {
-            // Should it come up after all, the incarnation is dropped with the task, and so killed.
-            starting.abort();
-            Err(StartError::Deadline(budget))
-        }
+        Err(_) => Err(StartError::Deadline(spec.budgets.start)),
     }
 }
 
-fn panic_text(error: JoinError) -> String {
-    let Ok(payload) = error.try_into_panic() else { return "cancelled".into() };
+fn panic_text(payload: Box<dyn Any + Send>) -> String {
     match payload.downcast::<String>() {
         Ok(text) => *text,
         Err(payload) => payload.downcast::<&str>().map_or_else(|_| "not a text".into(), |text| (*text).into()),

@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use ractor::{ActorRef, ActorStatus, Message, MessagingErr, RpcReplyPort};
 use thiserror::Error;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::dead_letters::DeadReason;
@@ -22,7 +23,10 @@ pub struct Handle<M>(Arc<Shared<M>>);
 
 struct Shared<M> {
     line: Arc<Line>,
-    current: watch::Sender<Option<ActorRef<M>>>,
+    /// Read by everyone who sends, at once.
+    current: ArcSwapOption<ActorRef<M>>,
+    /// Told when an incarnation takes the place.
+    published: Notify,
     retained: Option<Retained<M>>,
 }
 
@@ -86,7 +90,7 @@ impl<M: Message> Handle<M> {
 
     fn with(name: &str, retained: Option<Retained<M>>) -> Self {
         let line = Line::new(name, short_name::<M>());
-        Self(Arc::new(Shared { line, current: watch::Sender::new(None), retained }))
+        Self(Arc::new(Shared { line, current: ArcSwapOption::empty(), published: Notify::new(), retained }))
     }
 
     /// Sends a message. One that comes back is counted as a dead letter.
@@ -125,7 +129,7 @@ impl<M: Message> Handle<M> {
     }
 
     fn deliver(&self, message: M) -> Result<(), M> {
-        match &*self.0.current.borrow() {
+        match &*self.0.current.load() {
             Some(actor) => self.deliver_to(actor, message),
             None => Err(message),
         }
@@ -154,7 +158,8 @@ impl<M: Message> Handle<M> {
                 break;
             }
         }
-        self.0.current.send_replace(Some(actor));
+        self.0.current.store(Some(Arc::new(actor)));
+        self.0.published.notify_waiters();
     }
 
     /// There will be no incarnation to give the retained messages to.
@@ -189,18 +194,25 @@ impl<M: Message> Handle<M> {
     /// # Errors
     /// [`CallError::Deadline`] if none is in time.
     pub async fn wait_up(&self, deadline: Duration) -> Result<(), CallError> {
-        let mut current = self.0.current.subscribe();
-        match timeout(deadline, current.wait_for(is_up)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(CallError::Down { child: Arc::clone(&self.0.line.name) }),
-            Err(_) => Err(CallError::Deadline { child: Arc::clone(&self.0.line.name), after: deadline }),
+        let late = |_| CallError::Deadline { child: Arc::clone(&self.0.line.name), after: deadline };
+        timeout(deadline, self.up()).await.map_err(late)
+    }
+
+    async fn up(&self) {
+        loop {
+            // Listens before it looks, so that what is published in between is heard.
+            let published = self.0.published.notified();
+            if self.is_up() {
+                return;
+            }
+            published.await;
         }
     }
 
     /// Whether an incarnation takes messages.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        is_up(&self.0.current.borrow())
+        self.0.current.load().as_ref().is_some_and(|actor| actor.get_status() < ActorStatus::Draining)
     }
 }
 
@@ -221,10 +233,6 @@ fn short_name<M>() -> &'static str {
     let name = std::any::type_name::<M>();
     let parameters = name.find('<').unwrap_or(name.len());
     name[..parameters].rfind("::").map_or(name, |at| &name[at + 2..])
-}
-
-fn is_up<M>(current: &Option<ActorRef<M>>) -> bool {
-    current.as_ref().is_some_and(|actor| actor.get_status() < ActorStatus::Draining)
 }
 
 impl<M> Clone for Handle<M> {

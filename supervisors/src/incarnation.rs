@@ -30,9 +30,14 @@ impl Incarnation {
         self.cell.get_id()
     }
 
+    /// Whether its task is over and its state dropped.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Resolves when its task is over and its state dropped, which is later than its last event. Cancel-safe, and may be asked again.
     pub(crate) async fn gone(&mut self) {
-        if !self.task.is_finished() {
+        if !self.is_gone() {
             // Ends in an error only if the task was cancelled, and then it is gone too.
             let _ = (&mut self.task).await;
         }

@@ -75,6 +75,10 @@ async fn a_blocked_child_is_a_zombie_and_is_never_replaced() {
     let mut tree = bench.start(eager("root", Strategy::OneForOne, vec![inner])).await;
     let (release, released) = mpsc::channel();
     blocked.send(Order::Block(released)).unwrap();
+    // What its thread has taken on besides, nobody else would do.
+    while !bench.journal.take().contains(&"blocked blocks".into()) {
+        tokio::task::yield_now().await;
+    }
     first.send(Order::Panic).unwrap();
     let gave_up = tree.ended().await.unwrap_err();
     assert_eq!((gave_up.supervisor.as_str(), gave_up.reason), ("root", GiveUpReason::Unstoppable));

@@ -47,7 +47,7 @@ pub(crate) enum Order {
     Kill,
     /// Work for so long, then note it.
     Work(Duration),
-    /// Block the thread until told otherwise.
+    /// Note it, and block the thread until told otherwise.
     Block(mpsc::Receiver<()>),
     /// Answer with the number of the incarnation.
     Incarnation(RpcReplyPort<u64>),
@@ -85,6 +85,7 @@ impl Actor for Probe {
                 self.journal.note(format!("{} worked", self.name));
             }
             Order::Block(release) => {
+                self.journal.note(format!("{} blocks", self.name));
                 let _ = release.recv();
             }
             Order::Incarnation(reply) => drop(reply.send(self.incarnation)),
