@@ -70,14 +70,10 @@ impl Actor for HealthMonitorActor {
     ) -> Result<(), ActorProcessingErr> {
         state.instruments.visit(Site::HealthMonitor).await?;
         match message {
-            // The counters tell as much.
-            HealthMsg::Step(_) => {}
+            HealthMsg::Step => state.look(),
             HealthMsg::Tick => {
-                let (reading, now) = (state.instruments.vitals.read(), state.started.elapsed());
-                if let Some(watchdog) = &mut state.watchdog {
-                    if let Some(issue) = watchdog.look(reading, now) {
-                        state.unblock(issue);
-                    }
+                state.look();
+                if state.watchdog.is_some() {
                     myself.send_after(state.period, || HealthMsg::Tick);
                 }
             }
@@ -88,6 +84,13 @@ impl Actor for HealthMonitorActor {
 }
 
 impl HealthMonitorState {
+    fn look(&mut self) {
+        let (reading, now) = (self.instruments.vitals.read(), self.started.elapsed());
+        if let Some(issue) = self.watchdog.as_mut().and_then(|watchdog| watchdog.look(reading, now)) {
+            self.unblock(issue);
+        }
+    }
+
     /// Says who waits for whom, and has the one restarted who is to blame.
     fn unblock(&self, stall: Issue) {
         let sight = self.instruments.look();

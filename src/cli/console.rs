@@ -36,9 +36,6 @@ impl EventSink for Console {
             Event::StepSkipped { step } => {
                 tracing::warn!("step {step} is skipped: loss or gradient not finite, or taken back by a rule")
             }
-            Event::HealthIssue { rule, step, value, limit, decision } => {
-                tracing::warn!("step {step}: {rule} is {value:.3}, the limit {limit:.3}; {decision}");
-            }
             Event::JournalRead { step, episodes, .. } => {
                 tracing::info!("going on from step {step}, with {episodes} accepted episodes of later steps");
             }

@@ -102,7 +102,7 @@ pub(crate) fn to_checkpointer(message: &CheckpointerMsg) -> Option<CheckpointerM
 
 pub(crate) fn to_health(message: &HealthMsg) -> Option<HealthMsg> {
     Some(match message {
-        HealthMsg::Step(metrics) => HealthMsg::Step(metrics.clone()),
+        HealthMsg::Step => HealthMsg::Step,
         HealthMsg::Tick => HealthMsg::Tick,
         HealthMsg::Finished => HealthMsg::Finished,
     })

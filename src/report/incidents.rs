@@ -3,7 +3,7 @@
 use stateset_domain::BreakerState;
 use stateset_telemetry::{ConfigChange, Event, ExitCause, StopMeans, TimedEvent};
 
-use super::html::{count, escape, number, time};
+use super::html::{count, escape, time};
 
 /// More rows than this would bury the page; the rest is in `events.jsonl`.
 const MOST: usize = 300;
@@ -185,12 +185,6 @@ fn row(event: &Event) -> Option<Row> {
             let what = format!("the process was started again after {}, restart {attempt}", time(*delay_seconds));
             row(Kind::Repair, "worker", what, exit.clone())
         }
-        Event::HealthIssue { rule, step, value, limit, decision } => row(
-            Kind::Notice,
-            rule,
-            format!("step {step}: {decision}"),
-            format!("{} beside a limit of {}", number(*value), number(*limit)),
-        ),
         // They have a section of their own.
         Event::Ruled(_) => None,
     }

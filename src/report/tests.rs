@@ -88,16 +88,6 @@ fn events() -> Vec<TimedEvent> {
         (171.1, Event::EpisodeRetried { episode, attempt: 1, failure }),
         (171.3, Event::ChildStarted { supervisor: text("serving-line"), child: text("inference"), incarnation: 2 }),
         (402.0, Event::StepSkipped { step: 40 }),
-        (
-            402.1,
-            Event::HealthIssue {
-                rule: text("non-finite"),
-                step: 40,
-                value: 1.0,
-                limit: 0.0,
-                decision: text("step skipped"),
-            },
-        ),
         (612.4, Event::RunFinished { step: 60, reason: text("completed") }),
     ];
     happened.into_iter().map(|(seconds, event)| TimedEvent { seconds, event }).collect()

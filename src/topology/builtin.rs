@@ -38,7 +38,7 @@ pub(super) fn kinds() -> [Kind; 7] {
             .sends::<EnvironmentMsg>("environment", "episode tickets")
             .calls::<InferenceMsg>("inference", "policy snapshot")
             .calls::<CheckpointerMsg>("checkpointer", "checkpoint")
-            .may_send::<HealthMsg>("health_monitor", "step metrics"),
+            .may_send::<HealthMsg>("health_monitor", "step taken"),
         Kind::new("environment", environment).number(Number::One).pooled().sends::<Begin>("conversations", "scenario"),
         Kind::opened::<Begin>("conversation", Arc::new(conversations))
             .number(Number::One)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stateset_domain::{
     Checkpoint, Completion, Digest, Durability, EngineError, Entry, EpisodeId, FailureKind, Message, PolicySnapshot,
-    Replay, Sampling, StepMetrics, StepReport, StoreError, Stream, Trajectory,
+    Replay, Sampling, StepReport, StoreError, Stream, Trajectory,
 };
 use stateset_environments::{Action, EnvironmentError, Session, Step};
 
@@ -203,7 +203,7 @@ pub enum CheckpointerMsg {
 /// To the health monitor.
 pub enum HealthMsg {
     /// A step was taken.
-    Step(StepMetrics),
+    Step,
     /// Time to look at the vitals. The monitor sends it to itself.
     Tick,
     /// The run is over: standing still is all right now.

@@ -180,19 +180,6 @@ pub enum Event {
         /// Which.
         step: u64,
     },
-    /// Something about training looks unhealthy.
-    HealthIssue {
-        /// The rule that fired.
-        rule: String,
-        /// The step at which it did.
-        step: u64,
-        /// The measured value.
-        value: f64,
-        /// The limit it crossed.
-        limit: f64,
-        /// What was decided.
-        decision: String,
-    },
     /// The run goes on with another configuration.
     ConfigReloaded {
         /// What is different now.
