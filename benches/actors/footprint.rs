@@ -2,14 +2,12 @@
 
 use std::process::Command;
 
-use kameo::actor::Spawn as _;
-use ractor::Actor;
 use stateset_benches::{Rival, Table, measure, resident};
 use tokio::runtime::Runtime;
 
-use crate::rivals::{Counter, KameoCounter, tokio_unbounded};
+use crate::rivals::{Channel, Client, Kameo, Ours, Ractor};
 
-const KINDS: [&str; 4] = ["ractor", "ours, supervised", "tokio task", "kameo"];
+const KINDS: [&str; 4] = [Ractor::NAME, Ours::NAME, Channel::NAME, Kameo::NAME];
 const FLAG: &str = "--weigh";
 
 /// The table, made by running this program once for each kind.
@@ -31,34 +29,26 @@ pub(crate) fn weighed(runtime: &Runtime) -> bool {
     let arguments: Vec<String> = std::env::args().skip_while(|argument| argument != FLAG).collect();
     let [_, kind, count, ..] = arguments.as_slice() else { return false };
     let count: u64 = count.parse().unwrap();
-    let before = resident().unwrap();
     let grown = runtime.block_on(async {
         match kind.as_str() {
-            "ractor" => {
-                let mut kept = Vec::new();
-                for _ in 0..count {
-                    kept.push(Actor::spawn(None, Counter, ()).await.unwrap());
-                }
-                resident().unwrap() - before
-            }
-            "ours, supervised" => {
-                let _kept = crate::lives::many(count).await;
-                resident().unwrap() - before
-            }
-            "tokio task" => {
-                let _kept: Vec<_> = (0..count).map(|_| tokio_unbounded()).collect();
-                tokio::task::yield_now().await;
-                resident().unwrap() - before
-            }
-            _ => {
-                let kept: Vec<_> = (0..count).map(|_| KameoCounter::spawn(KameoCounter(0))).collect();
-                for actor in &kept {
-                    actor.wait_for_startup().await;
-                }
-                resident().unwrap() - before
-            }
+            Ractor::NAME => weigh::<Ractor>(count).await,
+            Ours::NAME => weigh::<Ours>(count).await,
+            Channel::NAME => weigh::<Channel>(count).await,
+            _ => weigh::<Kameo>(count).await,
         }
     });
     println!("{}", grown as f64 / count as f64);
     true
+}
+
+/// Bytes that the process grows by.
+async fn weigh<C: Client>(count: u64) -> u64 {
+    let before = resident().unwrap();
+    let (clients, life) = C::begin(count).await;
+    for client in &clients {
+        client.ask().await;
+    }
+    let grown = resident().unwrap() - before;
+    C::end(clients, life).await;
+    grown
 }

@@ -9,70 +9,61 @@ use kameo::error::Infallible;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use stateset_benches::{Rival, Row, Table, measure, median, percentile};
 use stateset_domain::Stream;
-use stateset_supervisors::{Budgets, ChildSpec, Handle, Restart, Strategy, SupervisorSpec, Tree};
+use stateset_supervisors::{Budgets, ChildSpec, Handle, Restart, StartContext, Strategy, SupervisorSpec, Tree};
 use stateset_telemetry::Nowhere;
 use tokio::runtime::Runtime;
 
-use crate::rivals::{Counter, DEADLINE, KameoAsk, KameoCounter, Message, patient, supervised};
+use crate::rivals::{Client, Counter, DEADLINE, Kameo, KameoAsk, Message, Ours, patient};
 
-/// So many counters under one supervisor.
-pub(crate) async fn many(count: u64) -> (Vec<Handle<Message>>, Tree) {
-    let handles: Vec<Handle<Message>> = (0..count).map(|n| Handle::new(&format!("counter-{n}"))).collect();
-    let specs = handles.iter().map(|handle| ChildSpec::actor(handle, Restart::Permanent, |_| (Counter, ()))).collect();
-    let tree = Tree::start(patient("root", specs), Arc::new(Nowhere), Stream::new(1)).await;
-    (handles, tree.expect("counters start"))
+/// B5: actors begin, each awaited.
+pub(crate) fn spawn(runtime: &Runtime, count: u64, rounds: usize) -> Table {
+    let title = "B5 spawn: one after the other, each awaited";
+    measure(title, "actors/s", rounds, lives(runtime, count, |beginning, _| beginning))
 }
 
-/// B5: actors begin, each awaited; and end.
-pub(crate) fn spawn(runtime: &Runtime, count: u64, rounds: usize) -> Table {
+/// B5: and end, all of them together; ours one after the other, as they began.
+pub(crate) fn stop(runtime: &Runtime, count: u64, rounds: usize) -> Table {
+    measure("B5 stop: until all have ended", "actors/s", rounds, lives(runtime, count, |_, ending| ending))
+}
+
+fn lives(runtime: &Runtime, count: u64, which: fn(f64, f64) -> f64) -> Vec<Rival<'_>> {
+    vec![
+        ("ractor, linked", Box::new(move || runtime.block_on(runtime.spawn(linked(count, which))).unwrap())),
+        (Ours::NAME, Box::new(move || runtime.block_on(runtime.spawn(living::<Ours>(count, which))).unwrap())),
+        (Kameo::NAME, Box::new(move || runtime.block_on(runtime.spawn(living::<Kameo>(count, which))).unwrap())),
+    ]
+}
+
+/// Rates at which actors begin and end; which of the two is asked for.
+async fn living<C: Client>(count: u64, which: fn(f64, f64) -> f64) -> f64 {
     let rate = |began: Instant| count as f64 / began.elapsed().as_secs_f64();
-    let rivals: Vec<Rival<'_>> = vec![
-        (
-            "ractor, linked",
-            Box::new(|| {
-                runtime.block_on(async {
-                    let (parent, _) = Actor::spawn(None, Parent::default(), None).await.unwrap();
-                    let began = Instant::now();
-                    for _ in 0..count {
-                        Actor::spawn_linked(None, Counter, (), parent.get_cell()).await.unwrap();
-                    }
-                    let rate = rate(began);
-                    parent.stop(None);
-                    rate
-                })
-            }),
-        ),
-        (
-            "ours, supervised",
-            Box::new(|| {
-                runtime.block_on(async {
-                    let began = Instant::now();
-                    let (_, tree) = many(count).await;
-                    let rate = rate(began);
-                    drop(tree);
-                    rate
-                })
-            }),
-        ),
-        (
-            "kameo",
-            Box::new(|| {
-                runtime.block_on(async {
-                    let began = Instant::now();
-                    let mut actors = Vec::new();
-                    for _ in 0..count {
-                        let actor = KameoCounter::spawn(KameoCounter(0));
-                        actor.wait_for_startup().await;
-                        actors.push(actor);
-                    }
-                    let rate = rate(began);
-                    actors.iter().for_each(|actor| actor.kill());
-                    rate
-                })
-            }),
-        ),
-    ];
-    measure("B5 spawn: one after the other, each awaited", "actors/s", rounds, rivals)
+    let began = Instant::now();
+    let (clients, life) = C::begin(count).await;
+    let beginning = rate(began);
+    let began = Instant::now();
+    C::end(clients, life).await;
+    which(beginning, rate(began))
+}
+
+/// As children of one actor, which are then stopped together.
+async fn linked(count: u64, which: fn(f64, f64) -> f64) -> f64 {
+    let rate = |began: Instant| count as f64 / began.elapsed().as_secs_f64();
+    let (parent, task) = Actor::spawn(None, Parent::default(), None).await.unwrap();
+    let began = Instant::now();
+    let mut tasks = Vec::new();
+    for _ in 0..count {
+        tasks.push(Actor::spawn_linked(None, Counter, (), parent.get_cell()).await.unwrap().1);
+    }
+    let beginning = rate(began);
+    let began = Instant::now();
+    parent.stop_children(None);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let ending = rate(began);
+    parent.stop(None);
+    task.await.unwrap();
+    which(beginning, ending)
 }
 
 /// A supervisor written by hand: it restarts its child at once and knows no rules.
@@ -111,9 +102,9 @@ pub(crate) fn restart(runtime: &Runtime, count: usize, rounds: usize) -> Table {
     let names = ["ractor, by hand", "ours", "kameo"];
     let mut samples: [Vec<f64>; 3] = Default::default();
     for _ in 0..rounds {
-        samples[0].extend(runtime.block_on(restart_by_hand(count)));
-        samples[1].extend(runtime.block_on(restart_ours(count)));
-        samples[2].extend(runtime.block_on(restart_kameo(count)));
+        samples[0].extend(runtime.block_on(runtime.spawn(restart_by_hand(count))).unwrap());
+        samples[1].extend(runtime.block_on(runtime.spawn(restart_ours(count))).unwrap());
+        samples[2].extend(runtime.block_on(runtime.spawn(restart_kameo(count))).unwrap());
     }
     let base = median(samples[0].clone());
     let row = |(name, samples): (&str, Vec<f64>)| Row {
@@ -153,16 +144,27 @@ async fn restart_by_hand(count: usize) -> Vec<f64> {
 }
 
 async fn restart_ours(count: usize) -> Vec<f64> {
-    let (child, tree) = supervised().await;
+    let child = Handle::new("counter");
+    let (sender, mut current) = tokio::sync::watch::channel(0);
+    let (published, sender) = (child.clone(), Arc::new(sender));
+    let start = move |context: StartContext| {
+        let (handle, sender, which) = (published.clone(), sender.clone(), context.incarnation());
+        async move {
+            let (actor, incarnation) = context.spawn(Counter, ()).await?;
+            handle.publish(actor);
+            sender.send_replace(which);
+            Ok(incarnation)
+        }
+    };
+    let spec = ChildSpec::new("counter", Restart::Permanent, start).reached_by(&child);
+    let tree = Tree::start(patient("root", vec![spec]), Arc::new(Nowhere), Stream::new(1)).await.unwrap();
+    current.mark_unchanged();
     let mut samples = Vec::with_capacity(count);
     for _ in 0..count {
-        child.send(Message::Tell([0; 64])).ok().unwrap();
         let began = Instant::now();
         child.send(Message::Fail).ok().unwrap();
-        // A fresh incarnation has been told nothing.
-        while child.call(Message::Ask, DEADLINE).await != Ok(0) {
-            child.wait_up(DEADLINE).await.unwrap();
-        }
+        current.changed().await.unwrap();
+        child.call(Message::Ask, DEADLINE).await.unwrap();
         samples.push(microseconds(began));
     }
     tree.shutdown().await;

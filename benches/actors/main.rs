@@ -1,6 +1,7 @@
 //! What our layer costs beside raw tokio, bare ractor and kameo.
 //!
-//! `cargo bench -p stateset-benches --bench actors` prints the tables; with `-- --quick` in a few seconds, to see that all of it runs.
+//! `cargo bench -p stateset-benches --bench actors` prints the tables; with `-- B6` only that one, with `-- --quick` all of them in a few
+//! seconds, to see that they run.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +18,10 @@ mod rivals;
 use messages::Size;
 use stateset_benches::Table;
 
+/// As in the command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let size = if quick {
@@ -32,15 +37,21 @@ fn main() {
     if footprint::weighed(&runtime) {
         return;
     }
-    let show = |table: Table| println!("{}", table.render());
-    show(messages::ask(&runtime, size));
-    show(messages::tell(&runtime, size));
-    show(messages::fan_in(&runtime, size));
-    show(messages::fan_out(&runtime, size));
-    show(lives::spawn(&runtime, spawns, size.rounds));
-    show(lives::restart(&runtime, restarts, size.rounds));
-    show(lives::recover(&runtime, size.rounds));
-    show(footprint::table(weighed));
-    show(load::overload(&runtime, jobs));
-    show(load::breaker(calls, size.rounds));
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let show = |id: &str, table: &dyn Fn() -> Table| {
+        if wanted.is_empty() || wanted.iter().any(|it| it == id) {
+            println!("{}", table().render());
+        }
+    };
+    show("B1", &|| messages::ask(&runtime, size));
+    show("B2", &|| messages::tell(&runtime, size));
+    show("B3", &|| messages::fan_in(&runtime, size));
+    show("B4", &|| messages::fan_out(&runtime, size));
+    show("B5", &|| lives::spawn(&runtime, spawns, size.rounds));
+    show("B5", &|| lives::stop(&runtime, spawns, size.rounds));
+    show("B5", &|| footprint::table(weighed));
+    show("B6", &|| lives::restart(&runtime, restarts, size.rounds));
+    show("B7", &|| lives::recover(&runtime, size.rounds));
+    show("B8", &|| load::overload(&runtime, jobs));
+    show("B9", &|| load::breaker(calls, size.rounds));
 }

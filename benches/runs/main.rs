@@ -10,9 +10,10 @@
 
 mod crowd;
 mod path;
+mod reload;
 mod scripted;
 
-use stateset_benches::{Rival, measure};
+use stateset_benches::{Rival, measure, percentile};
 
 /// The optimizer step that an episode is held against.
 const STEP_SECONDS: f64 = 0.005;
@@ -22,7 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
-    let (steps, rounds, crowd) = if quick { (3, 1, 400) } else { (40, 5, 10_000) };
+    let (steps, rounds, crowd, reloads) = if quick { (3, 1, 400, 5) } else { (40, 5, 10_000, 200) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     // First, while the process has freed nothing that could be used again.
@@ -32,6 +33,17 @@ fn main() {
     println!("  one step, three turns    {:.2} s, {} lost", whole.seconds, whole.lost);
     let ended = runtime.block_on(crowd::gather(folder.path(), crowd, false));
     println!("  interrupted to ended     {:.2} s, {} lost\n", ended.seconds, ended.lost);
+
+    let reloaded = runtime.block_on(reload::reload(folder.path(), reloads));
+    let took = |p| percentile(reloaded.milliseconds.clone(), p);
+    println!("B10 reload: one of 50 actors is told something else, {reloads} times in a run that goes on [ms]");
+    println!(
+        "  p50 {:.2}, p99 {:.2}; {} episodes meanwhile, {} lost\n",
+        took(0.5),
+        took(0.99),
+        reloaded.episodes,
+        reloaded.lost
+    );
 
     let rivals: Vec<Rival<'_>> = [("1 KiB an episode", 1), ("16 KiB", 16), ("64 KiB", 64)]
         .map(|(name, kib)| {
