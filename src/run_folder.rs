@@ -15,6 +15,9 @@
 //! | `summary.json`      | the result                                                  |
 //! | `report.html`       | the result, to look at                                      |
 //! | `.inspect.sock`     | where the process that runs can be looked into              |
+//!
+//! `metrics.jsonl` and `events.jsonl` are kept within `run.log_size` each: the older half of a long one is in `metrics.1.jsonl` or
+//! `events.1.jsonl`.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};

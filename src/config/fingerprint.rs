@@ -7,9 +7,10 @@ use super::Config;
 use super::node::Node;
 
 /// Keys, or whole sections, that change how a run is carried out and reported but not what it computes.
-const INCIDENTAL: [&str; 17] = [
+const INCIDENTAL: [&str; 18] = [
     "run.name",
     "run.output_dir",
+    "run.log_size",
     "supervision",
     "topology",
     "logging",

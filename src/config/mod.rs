@@ -23,6 +23,7 @@ mod profile;
 mod read;
 mod rollouts;
 mod schema;
+mod size;
 mod suggest;
 mod supervision;
 mod topology;

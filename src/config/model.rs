@@ -8,7 +8,7 @@ use stateset_algorithms::staleness::Rule;
 use stateset_algorithms::{Grpo, ImportanceSampling, Schedule};
 use stateset_domain::Sampling;
 
-use super::{EarlyStopping, Judge, Policy, Rollouts, Supervision, Topology};
+use super::{EarlyStopping, Judge, Policy, Rollouts, Supervision, Topology, size};
 
 /// A run. Every key has a default except `environment.domain`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,11 +66,15 @@ pub struct Run {
     pub seed: u64,
     /// The folder that holds the runs' folders. Default `runs`.
     pub output_dir: PathBuf,
+    /// The most that `events.jsonl` may take on disk, and `metrics.jsonl` too: beyond it the oldest lines go. At least `64KiB`; default
+    /// `64MiB`.
+    #[serde(with = "size")]
+    pub log_size: u64,
 }
 
 impl Default for Run {
     fn default() -> Self {
-        Self { name: String::new(), seed: 0, output_dir: "runs".into() }
+        Self { name: String::new(), seed: 0, output_dir: "runs".into(), log_size: 64 << 20 }
     }
 }
 

@@ -116,6 +116,7 @@ impl Asking {
             ("a number", _) => json!({"type": "number"}),
             ("a whole number, 0 or more", _) => json!({"type": "integer", "minimum": 0}),
             ("`true` or `false`", _) => json!({"type": "boolean"}),
+            _ if words.starts_with("a size") => json!({"type": "string", "pattern": "^[0-9.]+ *(B|KiB|MiB|GiB)$"}),
             _ if words.starts_with("a duration") => json!({"type": "string", "pattern": "^[0-9.]+ *(ms|s|m|h)$"}),
             _ => json!({}),
         }

@@ -7,7 +7,7 @@ use stateset_actors::policy::{Condition, ConditionError, signals};
 use stateset_domain::{Directive, Scaling};
 
 use super::suggest::{nearest, quoted};
-use super::{Config, Policy, Pretraining, Problem, Supervision, Training, duration, judge};
+use super::{Config, Policy, Pretraining, Problem, Supervision, Training, duration, judge, size};
 use crate::topology::{Blueprint, Kinds};
 
 /// Policies that need no file.
@@ -32,6 +32,8 @@ pub fn validate(config: &Config, world: &World) -> Vec<Problem> {
     let name = &config.run.name;
     let plain = !name.starts_with('.') && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
     found.check(plain && !name.is_empty(), "run.name", name, "letters, digits, `-`, `_` and `.`, the first not `.`");
+    let log_size = config.run.log_size;
+    found.check(log_size >= 64 << 10, "run.log_size", size::text(log_size), "at least 64KiB");
     agent(config, world, &mut found);
     found.domain("environment.domain", world.rungs.as_deref());
     found.rung("environment.rung", &config.environment.rung, world.rungs.as_deref());

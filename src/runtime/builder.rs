@@ -212,7 +212,7 @@ impl RuntimeBuilder {
             let clock = clock.clone();
             Arc::new(Recent::new(move || clock.read()))
         };
-        let events = super::events(&files, &clock, &restarts, &recent, events)?;
+        let events = super::events(&files, config.run.log_size, &clock, &restarts, &recent, events)?;
         let mut probe = probe.unwrap_or_else(|| Arc::new(Unprobed));
         let mut injector = None;
         if let Some(faults) = faults {

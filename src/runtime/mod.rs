@@ -198,12 +198,13 @@ impl Runtime {
     pub async fn run(mut self) -> Result<RunResult> {
         let (sender, finished) = oneshot::channel();
         let dependencies = self.dependencies();
-        let recorder = Arc::new(Recorder::open(self.folder.files(), self.listener(), sender)?);
+        let standing = self.current.now();
+        let log_size = standing.config.run.log_size;
+        let recorder = Arc::new(Recorder::open(self.folder.files(), log_size, self.listener(), sender)?);
         let Unwired { plan, policies, environment, reward, judge, format, engine, learner, store, journal } =
             self.parts;
         let (observer, instruments) = (recorder.clone(), self.instruments.clone());
         let seed = plan.seed;
-        let standing = self.current.now();
         let (view, deadlines) = (LateView::of(&standing.blueprint), &standing.config.supervision.deadlines);
         let stuck = deadlines.stall * 2 + deadlines.thread;
         let restart = view.restarter();
@@ -293,13 +294,14 @@ async fn drive(
 /// Where everything that happens is written down.
 fn events(
     files: &RunFiles,
+    log_size: u64,
     clock: &Clock,
     restarts: &Arc<Restarts>,
     recent: &Arc<Recent>,
     extra: Option<Arc<dyn EventSink>>,
 ) -> Result<Arc<dyn EventSink>> {
     let clock = clock.clone();
-    let file = JsonLines::append_to(&files.events(), move || clock.read())?;
+    let file = JsonLines::append_to(&files.events(), log_size, move || clock.read())?;
     let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(file), restarts.clone(), recent.clone()];
     sinks.extend(extra);
     Ok(Arc::new(Tee(sinks)))

@@ -11,6 +11,9 @@ use tokio::sync::oneshot;
 
 use crate::run_folder::{RunFiles, write_whole};
 
+/// So many of the newest evaluations are kept with their conversations, and the first; the others are numbers.
+const WITH_CONVERSATIONS: usize = 64;
+
 /// What a listener hears of, in order.
 #[derive(Debug, Clone)]
 pub enum Update {
@@ -44,10 +47,11 @@ impl Recorder {
     /// Goes on from what is in the folder.
     pub(crate) fn open(
         files: RunFiles,
+        log_size: u64,
         listener: Option<Listener>,
         finished: oneshot::Sender<RunFinished>,
     ) -> anyhow::Result<Self> {
-        let metrics = MetricsLog::append_to(&files.metrics())?;
+        let metrics = MetricsLog::append_to(&files.metrics(), log_size)?;
         let evaluations = read_evaluations(&files.evaluations())?;
         let state = State { metrics, files, evaluations, finished: Some(finished), failure: None };
         Ok(Self { state: Mutex::new(state), listener })
@@ -73,6 +77,14 @@ impl State {
     fn note(&mut self, written: Result<(), String>) {
         if let (Err(failure), None) = (written, &self.failure) {
             self.failure = Some(failure);
+        }
+    }
+
+    /// Of the evaluation that is no longer among the newest.
+    fn forget_conversations(&mut self) {
+        let aged = self.evaluations.iter_mut().rev().nth(WITH_CONVERSATIONS);
+        if let Some(aged) = aged.filter(|evaluation| evaluation.at_step > 0) {
+            aged.samples.clear();
         }
     }
 
@@ -125,6 +137,7 @@ impl Observer for Recorder {
     fn on_evaluation(&self, evaluation: &Evaluation) {
         self.locked(|state| {
             state.evaluations.push(evaluation.clone());
+            state.forget_conversations();
             state.write_evaluations();
         });
         self.tell(&Update::Evaluated(evaluation.clone()));
@@ -135,5 +148,41 @@ impl Observer for Recorder {
             // Nobody waits any more if the tree is already being taken down.
             let _ = sender.send(finished.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stateset_domain::{EpisodeId, GroupId, Trajectory};
+
+    use super::*;
+    use crate::run_folder::RunFolder;
+
+    #[test]
+    fn the_first_and_the_newest_evaluations_keep_their_conversations() {
+        let parent = tempfile::tempdir().unwrap();
+        let files = RunFolder::create(parent.path(), "night").unwrap().files();
+        let recorder = Recorder::open(files.clone(), u64::MAX, None, oneshot::channel().0).unwrap();
+        let count = WITH_CONVERSATIONS as u64 + 10;
+        for at_step in 0..count {
+            let purpose = Purpose::EvaluateSampled;
+            let group = GroupId { purpose, step: at_step, index: 0 };
+            let samples = vec![Trajectory::new(EpisodeId { group, member: 0 }, "scenario")];
+            let (success_rate, reward_mean, reward_std) = (0.5, 0.5, 0.5);
+            recorder.on_evaluation(&Evaluation {
+                at_step,
+                purpose,
+                episodes: 1,
+                failed: 0,
+                success_rate,
+                reward_mean,
+                reward_std,
+                samples,
+            });
+        }
+        let read = read_evaluations(&files.evaluations()).unwrap();
+        let with: Vec<u64> = read.iter().filter(|it| !it.samples.is_empty()).map(|it| it.at_step).collect();
+        assert_eq!(read.len() as u64, count, "their numbers are all kept");
+        assert_eq!(with, std::iter::once(0).chain(10..count).collect::<Vec<_>>());
     }
 }

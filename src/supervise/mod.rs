@@ -131,8 +131,8 @@ impl Worker {
         let Some(files) = self.files() else { return };
         let path = files.events();
         let last = JsonLines::read(&path).ok().and_then(|events| Some(events.last()?.seconds)).unwrap_or(0.0);
-        // What cannot be recorded has been said on the console.
-        if let Ok(sink) = JsonLines::append_to(&path, move || Duration::from_secs_f64(last)) {
+        // What cannot be recorded has been said on the console. The worker keeps the file within its limit.
+        if let Ok(sink) = JsonLines::append_to(&path, u64::MAX, move || Duration::from_secs_f64(last)) {
             sink.emit(event);
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::log_file::{LogFile, read_whole};
+use crate::log_file::{LogFile, older_half, read_whole};
 use crate::{Event, EventSink, LogError};
 
 /// One line of `events.jsonl`.
@@ -30,12 +30,17 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// Appends to `path`; `clock` says how long the run has been going on.
+    /// Appends to `path`, and lets the oldest lines go when there are more than `limit` bytes. `clock` says how long the run has been
+    /// going on.
     ///
     /// # Errors
     /// [`LogError::Io`] if the file cannot be opened.
-    pub fn append_to(path: &Path, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Result<Self, LogError> {
-        Ok(Self { file: Mutex::new(LogFile::open(path)?), clock: Box::new(clock), lost: AtomicU64::new(0) })
+    pub fn append_to(
+        path: &Path,
+        limit: u64,
+        clock: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Result<Self, LogError> {
+        Ok(Self { file: Mutex::new(LogFile::open(path, limit)?), clock: Box::new(clock), lost: AtomicU64::new(0) })
     }
 
     /// How many events could not be written.
@@ -44,7 +49,7 @@ impl JsonLines {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Every event in the file, in order.
+    /// Every event that is still there, in order.
     ///
     /// # Errors
     /// [`LogError`] if the file cannot be read, or a whole line is not an event.
@@ -70,12 +75,16 @@ impl EventSink for JsonLines {
     }
 }
 
-/// The records of a file of JSON lines, a torn last line left out.
+/// The records of a log of JSON lines, a torn last line left out.
 pub(crate) fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<T>, LogError> {
-    let record = |(at, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|source| LogError::Damaged { path: path.to_owned(), line: at + 1, source })
-    };
-    read_whole(path)?.lines().enumerate().map(record).collect()
+    let mut records = Vec::new();
+    for half in [older_half(path), path.to_owned()] {
+        for (at, line) in read_whole(&half)?.lines().enumerate() {
+            let record = serde_json::from_str(line);
+            records.push(record.map_err(|source| LogError::Damaged { path: half.clone(), line: at + 1, source })?);
+        }
+    }
+    Ok(records)
 }
 
 #[cfg(test)]
@@ -112,7 +121,7 @@ mod tests {
         let path = folder.path().join("events.jsonl");
         let ticks = AtomicU64::new(0);
         let clock = move || Duration::from_millis(250 * ticks.fetch_add(1, Ordering::Relaxed));
-        let sink = JsonLines::append_to(&path, clock).unwrap();
+        let sink = JsonLines::append_to(&path, u64::MAX, clock).unwrap();
         samples().into_iter().for_each(|event| sink.emit(event));
 
         let read = JsonLines::read(&path).unwrap();
@@ -126,7 +135,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         fs::write(&path, "{\"seconds\":1.0,\"event\":\"step_skipped\",\"step\":7}\n{\"seconds\":2.0,\"ev").unwrap();
-        JsonLines::append_to(&path, || Duration::from_secs(9)).unwrap().emit(Event::StepSkipped { step: 8 });
+        JsonLines::append_to(&path, u64::MAX, || Duration::from_secs(9)).unwrap().emit(Event::StepSkipped { step: 8 });
         let steps: Vec<Event> = JsonLines::read(&path).unwrap().into_iter().map(|line| line.event).collect();
         assert_eq!(steps, [Event::StepSkipped { step: 7 }, Event::StepSkipped { step: 8 }]);
     }
@@ -139,6 +148,22 @@ mod tests {
         let sink = JsonLines { file: Mutex::new(file), clock: Box::new(Duration::default), lost: 0.into() };
         sink.emit(Event::StepSkipped { step: 1 });
         assert_eq!((sink.lost(), JsonLines::read(&path).unwrap()), (1, vec![]));
+    }
+
+    #[test]
+    fn a_log_that_is_full_lets_its_oldest_lines_go_and_never_exceeds_its_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let limit = 1_000;
+        let sink = JsonLines::append_to(&path, limit, Duration::default).unwrap();
+        for step in 0..200 {
+            sink.emit(Event::StepSkipped { step });
+            let taken: u64 = fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().metadata().unwrap().len()).sum();
+            assert!(taken <= limit, "{taken} bytes");
+        }
+        let left: Vec<Event> = JsonLines::read(&path).unwrap().into_iter().map(|line| line.event).collect();
+        assert!(left.len() >= 10, "{left:?}");
+        assert_eq!(left, (200 - left.len() as u64..200).map(|step| Event::StepSkipped { step }).collect::<Vec<_>>());
     }
 
     #[test]

@@ -9,19 +9,19 @@ use crate::LogError;
 use crate::json_lines::parse;
 use crate::log_file::LogFile;
 
-/// `metrics.jsonl`: one row for every optimizer step, in order.
+/// `metrics.jsonl`: a row for every optimizer step, in order.
 #[derive(Debug)]
 pub struct MetricsLog {
     file: LogFile,
 }
 
 impl MetricsLog {
-    /// Appends to `path`, making it if need be.
+    /// Appends to `path`, making it if need be, and lets the oldest rows go when there are more than `limit` bytes.
     ///
     /// # Errors
     /// [`LogError::Io`] if the file cannot be opened.
-    pub fn append_to(path: &Path) -> Result<Self, LogError> {
-        Ok(Self { file: LogFile::open(path)? })
+    pub fn append_to(path: &Path, limit: u64) -> Result<Self, LogError> {
+        Ok(Self { file: LogFile::open(path, limit)? })
     }
 
     /// Adds a row.
@@ -40,7 +40,7 @@ impl MetricsLog {
         self.file.retain(|line| serde_json::from_str::<Row>(line).is_ok_and(|row| row.step <= step))
     }
 
-    /// Every row of the file, in order; a row cut short by a crash is left out.
+    /// Every row that is still there, in order; a row cut short by a crash is left out.
     ///
     /// # Errors
     /// [`LogError`] if the file cannot be read, or a whole line is not a row.
@@ -82,7 +82,7 @@ mod tests {
     fn log_of(steps: u64) -> (TempDir, PathBuf, MetricsLog) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        let mut log = MetricsLog::append_to(&path).unwrap();
+        let mut log = MetricsLog::append_to(&path, u64::MAX).unwrap();
         (1..=steps).for_each(|step| log.append(&row(step)).unwrap());
         (folder, path, log)
     }
@@ -96,6 +96,17 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_goes_back_behind_a_full_log_cuts_both_its_halves() {
+        let (_folder, path, _) = log_of(0);
+        let size = serde_json::to_string(&row(1)).unwrap().len() as u64 + 20;
+        let mut log = MetricsLog::append_to(&path, 8 * size).unwrap();
+        (1..=7).for_each(|step| log.append(&row(step)).unwrap());
+        log.truncate_after(2).unwrap();
+        log.append(&row(3)).unwrap();
+        assert_eq!(MetricsLog::read(&path).unwrap(), [row(1), row(2), row(3)]);
+    }
+
+    #[test]
     fn a_row_torn_by_a_crash_is_dropped() {
         let (_folder, path, log) = log_of(2);
         drop(log);
@@ -103,7 +114,7 @@ mod tests {
         text.truncate(text.len() - 9);
         fs::write(&path, text).unwrap();
         assert_eq!(MetricsLog::read(&path).unwrap(), [row(1)]);
-        MetricsLog::append_to(&path).unwrap().append(&row(2)).unwrap();
+        MetricsLog::append_to(&path, u64::MAX).unwrap().append(&row(2)).unwrap();
         assert_eq!(MetricsLog::read(&path).unwrap(), [row(1), row(2)]);
     }
 
