@@ -88,6 +88,11 @@ impl Guard {
         }
     }
 
+    /// What it reports through.
+    pub(crate) fn instruments(&self) -> &Instruments {
+        &self.instruments
+    }
+
     /// Asks until there is an answer, or it is certain that there will be none. `canary` asks something that was answered before, if
     /// anything was. Dropping the future ends it at any point, and frees whatever it held.
     ///

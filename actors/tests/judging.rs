@@ -33,6 +33,7 @@ struct Bench {
     home: UnboundedReceiver<LearnerMsg>,
     learner: Port<LearnerMsg>,
     events: Arc<Memory>,
+    instruments: Instruments,
     asked: Arc<AtomicUsize>,
     /// The most that were asked at once.
     most: Arc<AtomicUsize>,
@@ -81,10 +82,14 @@ async fn bench(settings: GuardSettings, script: Script) -> Bench {
     let guard = Guard::new("judge", settings, Stream::new(5), instruments.clone());
     let about = ModelJudgeSettings { rubric, model: "small".into(), weight: 2.0, remembered: 100 };
     let model = Arc::new(ModelJudge::new(about, ask, guard));
-    let arguments = JudgeArguments { reward: Arc::new(MeanTurnReward), model: Some(model.clone()), instruments };
+    let arguments = JudgeArguments {
+        reward: Arc::new(MeanTurnReward),
+        model: Some(model.clone()),
+        instruments: instruments.clone(),
+    };
     let (judge, _) = Actor::spawn(None, JudgeActor, arguments).await.unwrap();
     let (learner, home) = Port::channel();
-    Bench { judge, model, permits: Arc::new(Semaphore::new(64)), home, learner, events, asked, most }
+    Bench { judge, model, permits: Arc::new(Semaphore::new(64)), home, learner, events, instruments, asked, most }
 }
 
 impl Bench {
@@ -190,6 +195,21 @@ async fn an_outage_of_any_length_costs_no_episode_and_scoring_resumes_by_itself(
         assert_eq!((states[0], states[states.len() - 1]), (BreakerState::Open, BreakerState::Closed));
         assert_eq!(bench.permits.available_permits(), 64);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_grows_stricter_is_found_out_by_asking_it_again() {
+    let strict = || Some(Ok(GOOD.replace('3', "1")));
+    let mut bench = bench(settings(), Arc::new(move |nth, _| if nth < 100 { good() } else { strict() })).await;
+    let mut known = Vec::new();
+    for member in 0..32 * 12 {
+        bench.hand_in(member, &format!("episode {member}"));
+        bench.news().await.unwrap();
+        known.push(bench.instruments.health.judge_drift());
+    }
+    assert_eq!(known[32 * 8 - 2], None, "seven judgements were made again");
+    // By then five of eight differences are those of the stricter model: 1/4 instead of 3/4.
+    assert_eq!((known[32 * 8 - 1], known[32 * 12 - 1]), (Some(-0.5 * 5.0 / 8.0), Some(-0.5)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@
 //! | the model's server refuses | the actor fails with what it said: nobody's patience helps against a wrong key          |
 //! | the actor stops or fails | its tasks are cancelled; their tickets go home abandoned, and the episodes are tried again |
 
+mod drift;
 mod model;
 
 use std::sync::Arc;

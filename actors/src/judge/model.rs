@@ -1,6 +1,6 @@
 //! A model that judges: what it is asked, how carefully, and what it said before.
 
-use std::future::Future;
+use std::future::{Future, Ready};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +9,7 @@ use stateset_domain::{Dependency, DependencyReading, Message, Trajectory};
 use stateset_resilience::CallFailure;
 use stateset_rewards::{Judgement, JudgementCache, Rubric, Score, question_digest};
 
+use super::drift::{Anchor, Drift};
 use crate::Guard;
 
 /// Asks a model once, without retries or patience.
@@ -35,6 +36,7 @@ pub struct ModelJudge {
     cache: Mutex<JudgementCache>,
     /// What was answered last.
     known: Mutex<Option<Vec<Message>>>,
+    drift: Mutex<Drift>,
     asked: AtomicU64,
 }
 
@@ -43,7 +45,7 @@ impl ModelJudge {
     #[must_use]
     pub fn new(settings: ModelJudgeSettings, ask: Ask, guard: Guard) -> Self {
         let cache = Mutex::new(JudgementCache::new(settings.remembered));
-        Self { settings, ask, guard, cache, known: Mutex::default(), asked: AtomicU64::new(0) }
+        Self { settings, ask, guard, cache, known: Mutex::default(), drift: Mutex::default(), asked: AtomicU64::new(0) }
     }
 
     /// What `trajectory` earned whose checks earned `checks`.
@@ -63,18 +65,33 @@ impl ModelJudge {
         if let Some(remembered) = lock(&self.cache).get(&question) {
             return Ok(remembered);
         }
-        let attempt = || async {
-            let answer = self.ask(messages.clone()).await?;
-            rubric.read(&answer).map_err(|error| CallFailure::Garbled(error.to_string()))
-        };
         let canary = || {
             let known = lock(&self.known).clone()?;
             Some(async { self.ask(known).await.map(drop) })
         };
-        let judgement = self.guard.call(attempt, canary).await?;
+        let judgement = self.guard.call(|| self.attempt(&messages), canary).await?;
         lock(&self.cache).put(question, judgement.clone());
+        let anchor = lock(&self.drift).judged(&messages, judgement.total);
         *lock(&self.known) = Some(messages);
+        if let Some(anchor) = anchor {
+            self.judge_again(&anchor).await;
+        }
         Ok(judgement)
+    }
+
+    /// Makes a judgement again that was made before, and says if the model has changed its mind.
+    async fn judge_again(&self, Anchor { question, judged }: &Anchor) {
+        let again = self.guard.call(|| self.attempt(question), || None::<Ready<_>>).await;
+        // What is wrong with the model shows in what depends on its answers.
+        let Ok(again) = again else { return };
+        if let Some(drift) = lock(&self.drift).judged_again(*judged, again.total) {
+            self.guard.instruments().health.judge_drifted(drift);
+        }
+    }
+
+    async fn attempt(&self, messages: &[Message]) -> Result<Judgement, CallFailure> {
+        let answer = self.ask(messages.to_vec()).await?;
+        self.settings.rubric.read(&answer).map_err(|error| CallFailure::Garbled(error.to_string()))
     }
 
     async fn ask(&self, messages: Vec<Message>) -> Result<String, CallFailure> {

@@ -12,7 +12,7 @@ use stateset_telemetry::Event;
 
 use super::run::{Run, insist};
 use super::{LearnerArguments, LearnerFailure};
-use crate::policy::{Health, Verdict};
+use crate::policy::{Beside, Health, Verdict};
 use crate::protocol::CheckpointerMsg;
 
 /// The file of a checkpoint that holds what is remembered.
@@ -26,7 +26,8 @@ impl Run {
         snapshot: PolicySnapshot,
     ) -> Result<(PolicySnapshot, Verdict), LearnerFailure> {
         let sound = snapshot.tensors().iter().all(|tensor| tensor.data.iter().all(|value| value.is_finite()));
-        let verdict = self.health.examine(&self.arguments.policies, metrics, sound);
+        let beside = Beside { sound, judge_drift: self.arguments.instruments.health.judge_drift() };
+        let verdict = self.health.examine(&self.arguments.policies, metrics, beside);
         if !verdict.skip {
             return Ok((snapshot, verdict));
         }

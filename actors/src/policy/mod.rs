@@ -8,8 +8,8 @@ mod summary;
 mod suspicion;
 
 pub use health::{
-    AutoAdjust, Condition, ConditionError, Configured, EarlyStopping, Health, HealthBoard, HealthIssue, HealthLevel,
-    HealthStatus, Issue, Policies, Profile, Rule, Verdict, Watchdog, signals, standard_rules,
+    AutoAdjust, Beside, Condition, ConditionError, Configured, EarlyStopping, Health, HealthBoard, HealthIssue,
+    HealthLevel, HealthStatus, Issue, Policies, Profile, Rule, Verdict, Watchdog, signals, standard_rules,
 };
 pub use plan::{Place, Plan, Task};
 pub use recollection::{Recollection, RecordedStep};

@@ -32,6 +32,7 @@ pub use expression::Condition;
 pub use parse::ConditionError;
 pub use rule::Rule;
 pub use settings::Configured;
+pub use signals::Beside;
 pub use standard::{AutoAdjust, Profile, standard_rules};
 pub use state::{Health, Policies, Verdict};
 pub use status::{HealthBoard, HealthIssue, HealthLevel, HealthStatus};

@@ -5,6 +5,7 @@
 //! | a field of [`StepMetrics`] | what it says in `metrics.jsonl`; a flag is 1 or 0                                            |
 //! | `non_finite`             | 1 if the step was skipped, or its loss or gradient is not finite                               |
 //! | `broken_weights`         | 1 if a weight is not a finite number any more                                                  |
+//! | `judge_drift`            | by how much a model that judges does so higher than it did at first, in `[-1, 1]`              |
 //! | `grad_norm_spike`        | how far `grad_norm` is above its median, in spreads: 1.48 MAD, at least half the median    |
 //! | `entropy_drop`           | the share of its median that `entropy` has lost                                                |
 //! | `tokens_per_episode`     | tokens of a finished episode                                                                   |
@@ -45,7 +46,29 @@ const DERIVED: [&str; 12] = [
 ];
 
 /// Whether a weight is not a finite number; the learner knows.
-pub(super) const BROKEN_WEIGHTS: &str = "broken_weights";
+const BROKEN_WEIGHTS: &str = "broken_weights";
+
+/// How a model that judges differs from what it was; the judge knows.
+const JUDGE_DRIFT: &str = "judge_drift";
+
+/// What is known beside a step's own numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Beside {
+    /// Whether every weight is a finite number.
+    pub sound: bool,
+    /// By how much a model that judges does so higher than it did, if that is known.
+    pub judge_drift: Option<f64>,
+}
+
+impl Beside {
+    /// Nothing to worry about.
+    pub const WELL: Self = Self { sound: true, judge_drift: None };
+
+    pub(super) fn signals(self) -> [(String, f64); 2] {
+        let broken = f64::from(u8::from(!self.sound));
+        [(BROKEN_WEIGHTS.into(), broken), (JUDGE_DRIFT.into(), self.judge_drift.unwrap_or(f64::NAN))]
+    }
+}
 
 /// What detectors look back on.
 pub(super) const LOOKED_BACK_ON: [&str; 4] = ["grad_norm", "entropy", "tokens_per_episode", "tokens_per_second"];
@@ -74,7 +97,7 @@ static MEASURED: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 /// The name of every signal.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    MEASURED.iter().map(String::as_str).chain([BROKEN_WEIGHTS]).chain(DERIVED)
+    MEASURED.iter().map(String::as_str).chain([BROKEN_WEIGHTS, JUDGE_DRIFT]).chain(DERIVED)
 }
 
 /// The signals of one step, by name.
@@ -249,7 +272,7 @@ pub(super) mod tests {
             assert!(names.contains(&name), "{name}");
         }
         let mut signals = Memory::default().look(&ordinary(1), 100, 25, &Past::default());
-        signals.insert(BROKEN_WEIGHTS.into(), 0.0);
+        signals.extend(Beside::WELL.signals());
         assert_eq!(
             signals.keys().map(String::as_str).collect::<std::collections::BTreeSet<_>>(),
             names.into_iter().collect()

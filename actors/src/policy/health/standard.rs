@@ -153,6 +153,7 @@ fn reports() -> Vec<Rule> {
         report("episodes_failed", "failed_share > 0.1", 1),
         report("entropy_collapse", "entropy < 0.01 and success_rate < 0.7", 1),
         report("kl_from_reference", "kl > 5", 1),
+        report("judge_drift", "judge_drift > 0.1 or judge_drift < -0.1", 1),
         report("length_drift", "length_drift > 0.5 or length_drift < -0.5", 3),
         report("throughput_stall", "throughput_stall > 3", 3),
     ]

@@ -9,7 +9,7 @@ use stateset_domain::{Adjustments, Directive, EpisodeId, Purpose, Ruling, StepMe
 use super::expression::{Condition, Known};
 use super::rule::{Finding, Rule, Standing};
 use super::settings::{Configured, carry_out};
-use super::signals::{BROKEN_WEIGHTS, LOOKED_BACK_ON, Memory, Signals};
+use super::signals::{Beside, LOOKED_BACK_ON, Memory, Signals};
 use super::statistics::Past;
 use super::status::{HealthIssue, HealthLevel, HealthStatus};
 use super::stopping::{EarlyStopping, Progressing};
@@ -84,11 +84,11 @@ impl Policies {
 }
 
 impl Health {
-    /// Looks at a step that was just taken. `sound` says whether every weight is a finite number.
-    pub fn examine(&mut self, policies: &Policies, metrics: &StepMetrics, sound: bool) -> Verdict {
+    /// Looks at a step that was just taken.
+    pub fn examine(&mut self, policies: &Policies, metrics: &StepMetrics, beside: Beside) -> Verdict {
         self.looks += 1;
         let mut signals = self.memory.look(metrics, policies.episodes_per_step, policies.groups_per_step, &self.past);
-        signals.insert(BROKEN_WEIGHTS.into(), f64::from(u8::from(!sound)));
+        signals.extend(beside.signals());
         let now = |name: &str| signals.get(name).copied().unwrap_or(f64::NAN);
         let mut verdict = Verdict::default();
         verdict.status.step = metrics.step;

@@ -54,6 +54,8 @@ pub struct HealthBoard {
     learning: RwLock<HealthStatus>,
     /// How long nothing has moved, if it is too long.
     stall: RwLock<Option<String>>,
+    /// By how much a model that judges does so higher than it did, if that is known.
+    judge_drift: RwLock<Option<f64>>,
 }
 
 impl HealthBoard {
@@ -72,6 +74,17 @@ impl HealthBoard {
             });
         }
         status
+    }
+
+    /// A model that judges does so higher than it did, by so much.
+    pub(crate) fn judge_drifted(&self, by: f64) {
+        *self.judge_drift.write().unwrap_or_else(PoisonError::into_inner) = Some(by);
+    }
+
+    /// By how much a model that judges does so higher than it did at first, in `[-1, 1]`; `None` if too little was judged again.
+    #[must_use]
+    pub fn judge_drift(&self) -> Option<f64> {
+        *self.judge_drift.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A step was looked at: so something moves.

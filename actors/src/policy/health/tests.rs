@@ -28,8 +28,8 @@ fn halve() -> Directive {
 fn a_ruling_names_its_evidence_and_what_it_changed() {
     let policies = policies(vec![rule("far", "kl > 1 and not entropy > 2", vec![halve(), Directive::Evaluate])]);
     let mut health = Health::default();
-    assert!(health.examine(&policies, &with_kl(1, 0.5), true).rulings.is_empty());
-    let verdict = health.examine(&policies, &with_kl(2, 1.5), true);
+    assert!(health.examine(&policies, &with_kl(1, 0.5), Beside::WELL).rulings.is_empty());
+    let verdict = health.examine(&policies, &with_kl(2, 1.5), Beside::WELL);
     let ruling = &verdict.rulings[0];
     assert_eq!((ruling.rule.as_str(), ruling.step, ruling.when.as_str()), ("far", 2, "kl > 1 and not entropy > 2"));
     assert_eq!(
@@ -53,7 +53,7 @@ fn every_kind_of_course_is_told() {
         Directive::Stop { reason: "enough".into() },
     ];
     let mut health = Health::default();
-    let verdict = health.examine(&policies(vec![rule("far", "kl > 1", directives)]), &with_kl(1, 2.0), true);
+    let verdict = health.examine(&policies(vec![rule("far", "kl > 1", directives)]), &with_kl(1, 2.0), Beside::WELL);
     assert_eq!((verdict.skip, verdict.rewind, verdict.pause), (true, Some(0), Some(Duration::from_secs(2))));
     assert_eq!((health.stopped.as_deref(), verdict.status.status), (Some("enough"), HealthLevel::Critical));
 }
@@ -62,23 +62,23 @@ fn every_kind_of_course_is_told() {
 fn a_rule_that_may_not_act_says_so_and_recommends() {
     let policies = policies(vec![Rule { acts: false, ..rule("far", "kl > 1", vec![halve(), Directive::Rewind]) }]);
     let mut health = Health::default();
-    let verdict = health.examine(&policies, &with_kl(1, 2.0), true);
+    let verdict = health.examine(&policies, &with_kl(1, 2.0), Beside::WELL);
     assert_eq!((verdict.rewind, health.adjustments.lr_scale, health.doubtful), (None, 1.0, false));
     assert_eq!(verdict.rulings[0].actions[0].directive, Directive::Report);
     assert_eq!(
         verdict.status.recommended_actions,
         ["far: multiply the learning rate by 0.5", "far: go back to the newest healthy checkpoint"]
     );
-    let quiet = health.examine(&policies, &with_kl(2, 2.0), true);
+    let quiet = health.examine(&policies, &with_kl(2, 2.0), Beside::WELL);
     assert!(quiet.rulings.is_empty() && quiet.status.issues[0].since_step == 1, "it is told once and stays an issue");
-    assert_eq!(health.examine(&policies, &with_kl(3, 0.0), true).status.issues, []);
+    assert_eq!(health.examine(&policies, &with_kl(3, 0.0), Beside::WELL).status.issues, []);
 }
 
 #[test]
 fn a_condition_that_only_begins_to_hold_casts_doubt_already() {
     let policies = policies(vec![Rule { hold: 3, ..rule("far", "kl > 1", vec![Directive::Rewind]) }]);
     let mut health = Health::default();
-    health.examine(&policies, &with_kl(1, 2.0), true);
+    health.examine(&policies, &with_kl(1, 2.0), Beside::WELL);
     assert!(health.doubtful, "a checkpoint made now is no place to go back to");
 }
 
@@ -86,16 +86,23 @@ fn a_condition_that_only_begins_to_hold_casts_doubt_already() {
 fn what_was_done_outlives_a_rewind_and_what_was_measured_does_not() {
     let policies = policies(vec![rule("far", "kl > 3 * median(kl)", vec![Directive::Rewind, halve()])]);
     let mut health = Health::default();
-    (1..=8).for_each(|step| drop(health.examine(&policies, &with_kl(step, 1.0), true)));
+    (1..=8).for_each(|step| drop(health.examine(&policies, &with_kl(step, 1.0), Beside::WELL)));
     let then = health.clone();
-    (9..=12).for_each(|step| drop(health.examine(&policies, &with_kl(step, 1.0), true)));
-    assert_eq!(health.examine(&policies, &with_kl(13, 9.0), true).rewind, Some(11), "step 13 shows what step 12 did");
+    (9..=12).for_each(|step| drop(health.examine(&policies, &with_kl(step, 1.0), Beside::WELL)));
+    assert_eq!(
+        health.examine(&policies, &with_kl(13, 9.0), Beside::WELL).rewind,
+        Some(11),
+        "step 13 shows what step 12 did"
+    );
     let health = health.rewound(Some(then.clone()));
     assert_eq!((health.rewinds, health.adjustments.lr_scale), (1, 0.5));
     let again = health.clone().rewound(None);
     assert_eq!((again.rewinds, again.adjustments.lr_scale), (2, 0.5));
     let mut health = health;
-    assert!(health.examine(&policies, &with_kl(9, 9.0), true).rewind.is_some(), "the windows are those of step 8");
+    assert!(
+        health.examine(&policies, &with_kl(9, 9.0), Beside::WELL).rewind.is_some(),
+        "the windows are those of step 8"
+    );
 }
 
 #[test]
@@ -103,10 +110,10 @@ fn a_run_that_would_go_back_once_too_often_stops() {
     let policies = policies(vec![rule("far", "kl > 1", vec![Directive::Rewind])]);
     let mut health = Health::default();
     for _ in 0..2 {
-        assert!(health.examine(&policies, &with_kl(1, 2.0), true).rewind.is_some());
+        assert!(health.examine(&policies, &with_kl(1, 2.0), Beside::WELL).rewind.is_some());
         health = health.rewound(None);
     }
-    let verdict = health.examine(&policies, &with_kl(1, 2.0), true);
+    let verdict = health.examine(&policies, &with_kl(1, 2.0), Beside::WELL);
     assert_eq!(verdict.rewind, None);
     assert_eq!(health.stopped.as_deref(), Some("far is still so after the run has gone back 2 times"));
     assert_eq!(health.rewound(None).stopped.as_deref(), Some("far is still so after the run has gone back 2 times"));
@@ -118,9 +125,9 @@ fn what_is_remembered_survives_being_written_down() {
     let (mut whole, mut parts) = (Health::default(), Health::default());
     let kl = |step: u64| if step.is_multiple_of(9) { 9.0 } else { 1.0 };
     for step in 1..=40 {
-        let told = whole.examine(&policies, &with_kl(step, kl(step)), true);
+        let told = whole.examine(&policies, &with_kl(step, kl(step)), Beside::WELL);
         parts = serde_json::from_slice(&serde_json::to_vec(&parts).unwrap()).unwrap();
-        assert_eq!(parts.examine(&policies, &with_kl(step, kl(step)), true), told);
+        assert_eq!(parts.examine(&policies, &with_kl(step, kl(step)), Beside::WELL), told);
         if step % 10 == 0 {
             assert_eq!(whole.evaluated(&policies, step, 0.5), parts.evaluated(&policies, step, 0.5));
         }
@@ -158,7 +165,7 @@ fn an_ordinary_run_gives_the_standard_rules_nothing_to_say() {
         };
         let row =
             StepMetrics { reward_mean: 0.4 + 0.5 * share, success_rate: 0.2 + 0.7 * share, learner, ..ordinary(step) };
-        let verdict = health.examine(&policies, &row, true);
+        let verdict = health.examine(&policies, &row, Beside::WELL);
         assert_eq!((verdict.rulings, verdict.status.status), (vec![], HealthLevel::Healthy), "step {step}");
     }
 }
@@ -168,8 +175,8 @@ fn the_standard_rules_recognise_a_collapse_and_steps_that_are_never_finite() {
     let policies = policies(standard_rules(Profile::None, AutoAdjust::Faults));
     let fired = |row: &dyn Fn(u64) -> StepMetrics| {
         let mut health = Health::default();
-        (1..=10).for_each(|step| drop(health.examine(&policies, &ordinary(step), true)));
-        (11..=14).find(|step| health.examine(&policies, &row(*step), true).rewind.is_some())
+        (1..=10).for_each(|step| drop(health.examine(&policies, &ordinary(step), Beside::WELL)));
+        (11..=14).find(|step| health.examine(&policies, &row(*step), Beside::WELL).rewind.is_some())
     };
     let collapsed = |step| StepMetrics { reward_mean: 0.1, success_rate: 0.0, ..with_kl(step, 4.0) };
     assert_eq!(fired(&collapsed), Some(12));
