@@ -66,7 +66,7 @@ impl From<&Plan> for FaultFile {
             after: fault.after,
             site: Some(fault.site),
             kind: Some(fault.kind),
-            lasts: fault.kind.lasts().map(|_| Lasting(fault.lasts)),
+            lasts: fault.kind.lasts(fault.site).map(|_| Lasting(fault.lasts)),
         };
         Self { faults: plan.0.iter().map(entry).collect(), ..Self::default() }
     }
@@ -120,7 +120,7 @@ fn validate(file: &FaultFile, steps: u64) -> Vec<Problem> {
                 let problem = Problem::new(key("site"), format!("there is no {kind} at `{site}`"));
                 found.push(problem.allowed(quoted(&sites)));
             }
-            (_, Some(kind)) if entry.lasts.is_some() && kind.lasts().is_none() => {
+            (Some(site), Some(kind)) if entry.lasts.is_some() && kind.lasts(site).is_none() => {
                 found.push(Problem::new(key("lasts"), format!("`lasts` makes no sense: a {kind} is over at once")));
             }
             (Some(_), Some(_)) => {}

@@ -96,10 +96,12 @@ impl Kind {
         }
     }
 
-    /// How long it lasts unless a plan says otherwise; `None` for what is over at once.
+    /// How long it lasts at `site` unless a plan says otherwise; `None` for what is over at once.
     #[must_use]
-    pub fn lasts(self) -> Option<Duration> {
+    pub fn lasts(self, site: Site) -> Option<Duration> {
         match self {
+            // Whoever asks an actor stops waiting; a thread's silence only a watchdog ends.
+            Self::Hang if matches!(site, Site::Engine | Site::Optimizer | Site::Store) => Some(Duration::from_secs(60)),
             Self::Slow => Some(Duration::from_millis(50)),
             Self::Reorder => Some(Duration::from_millis(20)),
             Self::Hang => Some(Duration::from_secs(3)),

@@ -30,7 +30,7 @@ impl Fault {
     /// A fault of `kind` that lasts as long as such faults usually do.
     #[must_use]
     pub fn new(step: u64, after: u64, site: Site, kind: Kind) -> Self {
-        Self { step, after, site, kind, lasts: kind.lasts().unwrap_or_default() }
+        Self { step, after, site, kind, lasts: kind.lasts(site).unwrap_or_default() }
     }
 
     /// What it does, in words.

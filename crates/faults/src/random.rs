@@ -22,10 +22,9 @@ pub struct Setting {
     pub watched: bool,
 }
 
-/// How often each fault is drawn, beside the others.
-///
-/// Left out are silences on threads, which only a watchdog ends, and lost news of an episode's end, which only it finds missing.
-const MIX: [(Kind, Site, u64); 54] = [
+/// How often each fault is drawn, beside the others. Rare is what only the watchdog ends: a silent thread, and lost news of an
+/// episode's end.
+const MIX: [(Kind, Site, u64); 57] = [
     (Kind::Panic, Site::Learner, 2),
     (Kind::Panic, Site::Environment, 4),
     (Kind::Panic, Site::Conversation, 6),
@@ -60,6 +59,9 @@ const MIX: [(Kind, Site, u64); 54] = [
     (Kind::Hang, Site::Conversation, 1),
     (Kind::Hang, Site::Inference, 1),
     (Kind::Hang, Site::Judge, 1),
+    (Kind::Hang, Site::Engine, 1),
+    (Kind::Hang, Site::Optimizer, 1),
+    (Kind::Drop, Site::ToLearner, 1),
     (Kind::Drop, Site::ToEnvironment, 4),
     (Kind::Drop, Site::ToInference, 4),
     (Kind::Drop, Site::ToJudge, 4),
