@@ -1,9 +1,10 @@
 //! Eight hours in a few minutes: a real run that is disturbed all the time, and what it does to memory and disk.
 //!
 //! `cargo bench -p stateset-benches --bench soak -- --minutes 5`. Timers are accelerated, work is not: every period, deadline and
-//! wait of the configuration is shortened by the factor that eight hours are, so that they run out as often as they would; training
-//! is that of the built-in policy. Every five accelerated minutes one of the seven actors panics, in turn. The benchmark fails if
-//! resident memory in the last quarter is more than a tenth above that in the second, or if an episode is lost.
+//! wait of the configuration is shortened by the factor that eight hours are, and so is the room for logs, so that they run out as
+//! often as they would; training is that of the built-in policy. Every five accelerated minutes one of the seven actors panics, in
+//! turn. The benchmark fails if memory or disk in the last quarter is more than a tenth above that in the second, or if an episode is
+//! lost.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use stateset_agents::config::Backoff;
 use stateset_agents::prelude::*;
 use stateset_benches::{median, resident};
 
@@ -28,7 +30,7 @@ const LIFETIME: Duration = Duration::from_secs(8 * 3600);
 const PEACE: Duration = Duration::from_secs(300);
 /// Samples of memory and disk.
 const SAMPLES: u32 = 200;
-/// The most that memory may grow from the second quarter to the last.
+/// The most that memory and disk may grow from the second quarter to the last.
 const GROWTH: f64 = 1.1;
 
 /// Panics in each actor in turn, as often as told.
@@ -91,7 +93,9 @@ async fn live(folder: &Path, real: Duration, factor: f64) {
         println!("  {name} by quarter [MB]: {}", quarters.join(", "));
     }
     assert_eq!((summary.episodes_lost, summary.episodes_duplicated), (0, 0));
-    assert!(quarter(&memory, 3) <= GROWTH * quarter(&memory, 1), "memory grows: {memory:?}");
+    for (name, values) in [("memory", &memory), ("disk", &disk)] {
+        assert!(quarter(values, 3) <= GROWTH * quarter(values, 1), "{name} grows: {values:?}");
+    }
 }
 
 /// Small steps without end, with every time shortened by `factor`.
@@ -102,12 +106,12 @@ fn config(folder: &Path, factor: f64) -> Config {
     config.training.save_every = 20;
     config.training.learning_rate = 1e-6;
     config.evaluation.episodes = 8;
-    // One panic for each accelerated five minutes is far from what a calm run would put up with in its accelerated minute.
-    config.supervision.restarts.max = 20;
+    config.run.log_size = ((config.run.log_size as f64 / factor) as u64).max(64 << 10);
     let supervision = &mut config.supervision;
     let deadlines = &mut supervision.deadlines;
     // What waits for real work may not be shortened below what the work takes.
-    for wait in [&mut deadlines.stall, &mut supervision.backoff.min, &mut supervision.backoff.max] {
+    let Backoff { min, max, .. } = &mut supervision.backoff;
+    for wait in [&mut deadlines.stall, min, max, &mut supervision.restarts.within] {
         *wait = wait.div_f64(factor).max(Duration::from_millis(1));
     }
     deadlines.stall = deadlines.stall.max(Duration::from_secs(3));

@@ -47,6 +47,7 @@ pub(crate) fn limits(config: &Config, faults: u64) -> Vec<Change> {
         at_most("supervision.deadlines.load", deadlines.load, 10_000, soon),
         at_most("supervision.deadlines.save", deadlines.save, 10_000, soon),
         at_most("supervision.deadlines.stall", deadlines.stall, 20_000, soon),
+        at_most("supervision.deadlines.thread", deadlines.thread, 5_000, soon),
         number("training.save_every", training.save_every, often, "a fault may cost what was not saved"),
         Change {
             key: "logging.level",
