@@ -5,10 +5,11 @@
 //! | [`Aggregation::Grpo`]    | `1 / (B n_i)`                      | DeepSeekMath, arXiv:2402.03300  |
 //! | [`Aggregation::Dapo`]    | `1 / N`                            | DAPO, arXiv:2503.14476 §3.3     |
 //! | [`Aggregation::DrGrpo`]  | `1 / (B L)`                        | Dr. GRPO, arXiv:2503.20783      |
+//! | [`Aggregation::SequenceSum`] | `1 / B`                        | verl's `seq-mean-token-sum`; with GSPO, LUSPO |
 //!
 //! with `B` sequences, `n_i` sampled tokens in one of them, `N` in all, and `L` the longest completion allowed. All three counts are
 //! taken over the whole optimizer batch, once, *before* it is split into micro-batches: a token's weight, and so its gradient, then
-//! cannot depend on how the batch was split. A sequence in which nothing was sampled counts in `B` and adds 0.
+//! cannot depend on how the batch was split. (BNPO's mean over the tokens of a micro-batch does; over the whole batch it is DAPO's.) A sequence in which nothing was sampled counts in `B` and adds 0.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,8 @@ pub enum Aggregation {
     Dapo,
     /// The sum over tokens, divided by a constant. Every token weighs the same, and in every batch.
     DrGrpo,
+    /// The mean over sequences of each one's sum. Every token weighs the same, whatever else was sampled.
+    SequenceSum,
 }
 
 /// The counts of one optimizer batch, from which every token's weight follows.
@@ -53,6 +56,7 @@ impl Normalizer {
             Aggregation::Grpo => self.sequences * sampled,
             Aggregation::Dapo => self.tokens,
             Aggregation::DrGrpo => self.sequences * self.max_completion_tokens,
+            Aggregation::SequenceSum => self.sequences,
         };
         1.0 / denominator.max(1) as f64
     }
@@ -84,8 +88,13 @@ mod tests {
     }
 
     #[test]
+    fn sequence_sums_are_averaged_over_sequences() {
+        assert_eq!(weights(Aggregation::SequenceSum)[..2], [1.0 / 3.0, 1.0 / 3.0]);
+    }
+
+    #[test]
     fn weights_are_finite_when_nothing_was_sampled() {
-        for aggregation in [Aggregation::Grpo, Aggregation::Dapo, Aggregation::DrGrpo] {
+        for aggregation in [Aggregation::Grpo, Aggregation::Dapo, Aggregation::DrGrpo, Aggregation::SequenceSum] {
             assert!(weights(aggregation)[2].is_finite());
             assert!(Normalizer::count(aggregation, 4, []).weight(0).is_finite());
         }

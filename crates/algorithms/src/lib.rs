@@ -6,13 +6,14 @@
 //! backward pass begins, no logits need be kept for it.
 //!
 //! ```
-//! use stateset_algorithms::{Grpo, Sequence};
+//! use stateset_algorithms::{Answer, Grpo, Sequence};
 //!
 //! let grpo = Grpo::default();
-//! let advantages = grpo.advantages(&[1.0, 0.0]);
+//! let advantages = grpo.advantage.estimate(&[vec![Answer { reward: 1.0, tokens: 2 }, Answer { reward: 0.0, tokens: 1 }]]);
+//! let (good, bad) = (advantages[0][0], advantages[0][1]);
 //! let members = [
-//!     Sequence { new: &[-1.0, -0.5], old: &[-1.0, -0.5], reference: None, mask: &[true, true], advantage: advantages[0], weights: None },
-//!     Sequence { new: &[-0.7], old: &[-0.7], reference: None, mask: &[true], advantage: advantages[1], weights: None },
+//!     Sequence { new: &[-1.0, -0.5], old: &[-1.0, -0.5], reference: None, mask: &[true; 2], advantages: &[good; 2], weights: None },
+//!     Sequence { new: &[-0.7], old: &[-0.7], reference: None, mask: &[true], advantages: &[bad], weights: None },
 //! ];
 //! let normalizer = grpo.normalizer(members.iter().map(Sequence::sampled));
 //! let mut slopes = vec![0.0; 3];
@@ -24,14 +25,18 @@
 
 pub mod advantage;
 pub mod aggregate;
+mod family;
+pub mod kl;
 pub mod objective;
 mod ratio;
 mod recipe;
 mod schedule;
 pub mod staleness;
 
-pub use advantage::Scale;
+pub use advantage::{Advantage, Answer};
 pub use aggregate::{Aggregation, Normalizer};
-pub use objective::{Evaluation, Sequence};
+pub use family::{Family, Setting};
+pub use kl::KlEstimator;
+pub use objective::{Evaluation, Sequence, Surrogate};
 pub use recipe::{Decay, Grpo, Schedule};
 pub use staleness::{ImportanceSampling, Staleness};

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use stateset_algorithms::Grpo;
 use stateset_algorithms::advantage::is_flat;
+use stateset_algorithms::{Answer, Grpo};
 use stateset_domain::{Group, LearnerError, PolicyVersion, Trajectory};
 use stateset_models::PackedBatch;
 
@@ -19,7 +19,7 @@ pub struct Example {
     /// How many versions older than the learner the policy was that sampled each of them.
     pub ages: Vec<u64>,
     /// Credit of each scored token.
-    pub advantage: f64,
+    pub advantages: Vec<f64>,
 }
 
 impl Example {
@@ -35,12 +35,13 @@ impl Example {
         }
         let sampled = |t: &usize| mask[*t];
         let scored = || (0..tokens.len()).filter(sampled);
+        let sampler: Vec<f64> = scored().map(|t| f64::from(log_probs[t])).collect();
         Ok(Self {
             tokens: trajectory.tokens.clone(),
             scored: trajectory.mask.clone(),
-            sampler: scored().map(|t| f64::from(log_probs[t])).collect(),
+            advantages: vec![advantage; sampler.len()],
             ages: scored().map(|t| now.0.saturating_sub(versions[t].0)).collect(),
-            advantage,
+            sampler,
         })
     }
 
@@ -58,9 +59,9 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Advantages within each group, spread over every sampled token of a member, for a policy that is at version `now`.
+    /// Advantages, spread over every sampled token of a member, for a policy that is at version `now`.
     pub(crate) fn new(groups: &[Group], grpo: &Grpo, now: PolicyVersion) -> Result<Self, LearnerError> {
-        let (mut examples, mut silent) = (Vec::new(), 0);
+        let (mut answers, mut silent) = (Vec::new(), 0);
         for group in groups {
             let rewards = group.rewards();
             if rewards.len() != group.members.len() {
@@ -71,10 +72,14 @@ impl Batch {
                 return Err(LearnerError::Batch(format!("{episode}: its reward is {}", rewards[at])));
             }
             silent += usize::from(is_flat(&rewards));
-            for (member, advantage) in group.members.iter().zip(grpo.advantages(&rewards)) {
-                examples.push(Example::new(member, advantage, now)?);
-            }
+            let sampled = group.members.iter().map(|member| member.mask.iter().filter(|sampled| **sampled).count());
+            answers
+                .push(rewards.iter().zip(sampled).map(|(reward, tokens)| Answer { reward: *reward, tokens }).collect());
         }
+        let advantages = grpo.advantage.estimate(&answers);
+        let members = groups.iter().flat_map(|group| &group.members).zip(advantages.into_iter().flatten());
+        let examples = members.map(|(member, advantage)| Example::new(member, advantage, now));
+        let examples = examples.collect::<Result<Vec<_>, _>>()?;
         Ok(Self { examples, frac_zero_std_groups: silent as f64 / groups.len().max(1) as f64 })
     }
 }

@@ -119,7 +119,8 @@ impl GrpoLearner {
     fn computed<'a>(&self, batch: &'a Batch) -> Vec<&'a Example> {
         let scored = batch.examples.iter().filter(|example| example.scored_tokens() > 0);
         let all = self.settings.grpo.kl_coef > 0.0;
-        let teaching: Vec<&Example> = scored.clone().filter(|example| all || example.advantage != 0.0).collect();
+        let teaching: Vec<&Example> =
+            scored.clone().filter(|example| all || example.advantages.iter().any(|it| *it != 0.0)).collect();
         if !teaching.is_empty() {
             return teaching;
         }
@@ -211,7 +212,7 @@ impl GrpoLearner {
                 old: &first.old[run.start + i],
                 reference: first.reference.get(run.start + i).map(Vec::as_slice),
                 mask: &scored[..new[i].len()],
-                advantage: part[i].advantage,
+                advantages: &part[i].advantages,
                 weights: first.weights[run.start + i].as_deref(),
             };
             let sequences: Vec<Sequence<'_>> = (0..part.len()).map(sequence).collect();

@@ -1,5 +1,7 @@
 //! Credit: how much better an answer was than could be expected.
 
+mod estimator;
 mod group;
 
-pub use group::{Scale, group_relative, is_flat};
+pub use estimator::{Advantage, Answer};
+pub use group::is_flat;

@@ -4,8 +4,14 @@
 //! then for one [`Evaluation`] per micro-batch. Losses and counts of micro-batches add up to those of the batch.
 
 mod grpo;
+mod sequence;
+mod surrogate;
+mod token;
 
 use std::ops::AddAssign;
+
+pub use surrogate::Surrogate;
+use token::Term;
 
 /// One episode as aligned arrays of one entry per token, log-probabilities in nats.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,8 +24,8 @@ pub struct Sequence<'a> {
     pub reference: Option<&'a [f64]>,
     /// True on sampled tokens. The others' log-probabilities are never looked at.
     pub mask: &'a [bool],
-    /// The credit that every sampled token shares.
-    pub advantage: f64,
+    /// Each token's credit.
+    pub advantages: &'a [f64],
     /// What each token's push counts, where some were sampled by an older policy; `None` if all count in full.
     pub weights: Option<&'a [f64]>,
 }
@@ -28,7 +34,12 @@ impl Sequence<'_> {
     /// How many tokens were sampled.
     #[must_use]
     pub fn sampled(&self) -> usize {
-        self.mask.iter().filter(|sampled| **sampled).count()
+        self.sampled_at().count()
+    }
+
+    /// Where the sampled tokens are.
+    pub(crate) fn sampled_at(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.mask.len()).filter(|t| self.mask[*t])
     }
 }
 
@@ -66,6 +77,13 @@ impl Evaluation {
     #[must_use]
     pub fn mean_kl(&self) -> f64 {
         self.mean(self.kl_sum)
+    }
+
+    fn count(&mut self, ratio: f64, term: &Term) {
+        self.tokens += 1;
+        self.ratio_sum += ratio;
+        self.clipped_low += usize::from(term.low);
+        self.clipped_high += usize::from(term.high);
     }
 
     fn mean(&self, sum: f64) -> f64 {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use stateset_algorithms::Family;
 use stateset_domain::{
     Engine, EpisodeId, GenerateRequest, Group, GroupId, Learner, PolicyVersion, Purpose, RequestId, Role, Sampling,
     Stream, Trajectory,
 };
 use stateset_inference::{BatchEngine, EngineLimits};
 use stateset_models::{HostWeights, Pretrained};
-use stateset_training::GrpoLearner;
+use stateset_training::{GrpoLearner, LearnerSettings};
 
 use crate::rollout::replies;
 use crate::{BASE, config, settings};
@@ -54,11 +55,21 @@ fn mean_reward(groups: &[Group]) -> f64 {
 }
 
 #[test]
-fn a_random_policy_learns_to_say_the_rewarded_token() {
+fn a_random_policy_learns_to_say_the_rewarded_token_by_any_algorithm() {
+    for family in Family::ALL {
+        let course = course(family);
+        assert!(course[0] < 0.1, "{family:?}: {course:?}");
+        assert!(course[25..].iter().all(|reward| *reward > 0.9), "{family:?}: {course:?}");
+    }
+}
+
+/// The mean reward before each step.
+fn course(family: Family) -> Vec<f64> {
     let config = config(VOCAB);
     let weights = HostWeights::random(&config, 0.05, Stream::new(1));
     let base = Pretrained { weights, ..BASE.clone() };
-    let settings = stateset_training::LearnerSettings { learning_rate: 1e-2, total_steps: 30, ..settings() };
+    let grpo = family.settings();
+    let settings = LearnerSettings { grpo, learning_rate: 1e-2, total_steps: 30, ..settings() };
     let mut learner = GrpoLearner::new(base, settings).unwrap();
     let limits = EngineLimits { slots: 32, positions: 16, step_tokens: 64 };
     let mut engine = BatchEngine::new(&config, Arc::new(BASE.tokenizer.clone()), limits);
@@ -72,6 +83,5 @@ fn a_random_policy_learns_to_say_the_rewarded_token() {
         assert!(report.log_prob_gap <= 1e-5, "step {step}: {} nats apart", report.log_prob_gap);
     }
     assert_eq!(learner.snapshot().unwrap().version(), PolicyVersion(30));
-    assert!(course[0] < 0.1, "{course:?}");
-    assert!(course[25..].iter().all(|reward| *reward > 0.9), "{course:?}");
+    course
 }

@@ -6,6 +6,7 @@
 mod adjustments;
 mod checkpoints;
 mod failures;
+mod family;
 mod learning;
 mod persistence;
 mod rollout;
@@ -17,7 +18,7 @@ mod update;
 use std::sync::LazyLock;
 
 use stateset_algorithms::staleness::Rule;
-use stateset_algorithms::{Grpo, Schedule, Staleness};
+use stateset_algorithms::{Answer, Grpo, Schedule, Staleness};
 use stateset_domain::{
     Artifact, EpisodeId, Group, GroupId, Learner, PolicyVersion, Purpose, Role, StepReport, Stream, Trajectory,
 };
@@ -134,4 +135,10 @@ fn flat(learner: &GrpoLearner) -> Vec<f32> {
 /// The norm of `a - b`.
 fn distance(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
+}
+
+/// What the members of a group are credited by default.
+fn advantages(group: &Group) -> Vec<f64> {
+    let answer = |reward: &f64| Answer { reward: *reward, tokens: 1 };
+    Grpo::default().advantage.estimate(&[group.rewards().iter().map(answer).collect()]).concat()
 }

@@ -1,6 +1,5 @@
 //! What tokens count that an older policy sampled.
 
-use stateset_algorithms::Grpo;
 use stateset_algorithms::staleness::{Mode, Rule};
 use stateset_domain::{Group, Learner, PolicyVersion, StepReport};
 
@@ -29,7 +28,7 @@ fn second_step(rule: Rule, mode: Mode, version: u64) -> (Vec<f32>, StepReport) {
 /// Sampled tokens of episodes that have credit; the others push nothing, whoever sampled them.
 fn tokens() -> u64 {
     let credited = |group: Group| {
-        let advantages = Grpo::default().advantages(&group.rewards());
+        let advantages = crate::advantages(&group);
         let members = group.members.into_iter().zip(advantages).filter(|(_, advantage)| *advantage != 0.0);
         members.map(|(member, _)| member.sampled_tokens() as u64).sum::<u64>()
     };

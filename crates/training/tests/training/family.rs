@@ -1,0 +1,110 @@
+//! Every relative of GRPO: its gradient through the whole model, and that it learns.
+
+use stateset_algorithms::{Answer, Family, Grpo, Sequence};
+use stateset_domain::{Group, Stream, Trajectory};
+use stateset_models::{Autograd, HostWeights, PackedBatch};
+use stateset_training::Gradients;
+
+use crate::{BASE, group};
+
+/// Two groups, as a batch that some policy near the model's has sampled.
+struct Batch {
+    packed: PackedBatch,
+    lengths: Vec<usize>,
+    old: Vec<f64>,
+    advantages: Vec<f64>,
+}
+
+fn members(groups: &[Group]) -> impl Iterator<Item = &Trajectory> {
+    groups.iter().flat_map(|group| &group.members)
+}
+
+impl Batch {
+    fn new(grpo: &Grpo) -> Self {
+        let groups = [group(0, &[1.0, 0.0, 0.25, 0.0]), group(1, &[0.0, 0.5, 1.0])];
+        let mut packed = PackedBatch::default();
+        members(&groups).for_each(|member| packed.push(&member.tokens, &member.mask));
+        let lengths = members(&groups).map(Trajectory::sampled_tokens).collect::<Vec<_>>();
+        let mut stream = Stream::new(5);
+        let new = log_probs(&BASE.weights, &packed);
+        let old = new.iter().map(|new| new + 0.1 * (stream.uniform() - 0.5)).collect();
+        let answer =
+            |member: &Trajectory| Answer { reward: f64::from(member.reward.unwrap()), tokens: member.sampled_tokens() };
+        let answers: Vec<Vec<Answer>> = groups.iter().map(|it| it.members.iter().map(answer).collect()).collect();
+        let advantages = grpo.advantage.estimate(&answers).concat();
+        Self { packed, lengths, old, advantages }
+    }
+
+    /// The loss at `new`, and its slopes there.
+    fn loss(&self, grpo: &Grpo, new: &[f64], old: &[f64]) -> (f64, Vec<f64>) {
+        let longest = *self.lengths.iter().max().unwrap();
+        let mask = vec![true; longest];
+        let credit: Vec<Vec<f64>> = self.advantages.iter().map(|advantage| vec![*advantage; longest]).collect();
+        let mut sequences = Vec::new();
+        let mut at = 0;
+        for (length, advantages) in self.lengths.iter().zip(&credit) {
+            let own = at..at + length;
+            at += length;
+            let (new, old) = (&new[own.clone()], &old[own]);
+            let (mask, advantages) = (&mask[..*length], &advantages[..*length]);
+            sequences.push(Sequence { new, old, reference: None, mask, advantages, weights: None });
+        }
+        let mut slopes = vec![0.0; new.len()];
+        let normalizer = grpo.normalizer(self.lengths.iter().copied());
+        (grpo.evaluate(&sequences, &normalizer, &mut slopes).loss, slopes)
+    }
+}
+
+fn log_probs(weights: &HostWeights, packed: &PackedBatch) -> Vec<f64> {
+    let found = Autograd::new(weights).and_then(|model| model.log_probs(packed, 1.0)?.get(0)?.to_vec1::<f32>());
+    found.unwrap().into_iter().map(f64::from).collect()
+}
+
+fn gradient(packed: &PackedBatch, slopes: &[f64]) -> Gradients {
+    let model = Autograd::new(&BASE.weights).unwrap();
+    let slopes: Vec<f32> = slopes.iter().map(|slope| *slope as f32).collect();
+    let mut gradients = Gradients::zeros(&model);
+    let found = model.log_probs(packed, 1.0).and_then(|found| {
+        let found = found.get(0)?;
+        let slopes = candle_core::Tensor::from_slice(&slopes, slopes.len(), found.device())?;
+        (found * slopes)?.sum_all()?.backward()
+    });
+    gradients.add(&model, &found.unwrap()).unwrap();
+    gradients
+}
+
+/// The base policy, so far along `direction`.
+fn moved(direction: &Gradients, by: f64) -> HostWeights {
+    let mut directions = direction.values().iter();
+    let values = BASE.weights.values.try_map(|values| {
+        let direction = directions.next().ok_or("there is a direction for every weight")?;
+        let step = |(value, slope): (&f32, &f32)| value + (by * f64::from(*slope)) as f32;
+        Ok::<Vec<f32>, &str>(values.iter().zip(direction).map(step).collect())
+    });
+    HostWeights { config: BASE.weights.config.clone(), values: values.unwrap() }
+}
+
+#[test]
+fn gradients_through_the_whole_model_are_those_of_the_loss() {
+    for family in Family::ALL {
+        // GSPO's own range is so narrow that a finite difference would leave it.
+        let grpo = Grpo { clip_low: 0.3, clip_high: 0.3, ..family.settings() };
+        let batch = Batch::new(&grpo);
+        let new = log_probs(&BASE.weights, &batch.packed);
+        let gradients = gradient(&batch.packed, &batch.loss(&grpo, &new, &batch.old).1);
+        let norm = gradients.norm();
+        let step = 2e-3 / norm;
+        let at = |by: f64| {
+            let there = log_probs(&moved(&gradients, by), &batch.packed);
+            // What is not differentiated through stays as it was: the ratio.
+            let held = family == Family::Cispo;
+            let old: Vec<f64> = match held {
+                true => there.iter().zip(&new).zip(&batch.old).map(|((there, new), old)| old + there - new).collect(),
+                false => batch.old.clone(),
+            };
+            batch.loss(&grpo, &there, &old).0
+        };
+        let numeric = (at(step) - at(-step)) / (2.0 * step);
+        assert!((numeric / norm.powi(2) - 1.0).abs() < 0.02, "{family:?}: {numeric} is not {}", norm.powi(2));
+    }
+}
