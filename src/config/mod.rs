@@ -37,7 +37,7 @@ pub use faults::{FaultEntry, FaultFile, Lasting, load_faults};
 pub use fingerprint::{Difference, Fingerprint};
 pub use judge::{Breaker, Judge};
 pub use load::{load, load_pretraining};
-pub use model::{Agent, Algorithm, Config, Environment, Evaluation, Logging, Rewards, Run, Training, Verbosity};
+pub use model::{Agent, Config, Environment, Evaluation, Logging, Rewards, Run, Training, Verbosity};
 pub use policies::{Directives, EarlyStopping, Policy};
 pub use pretrain::{Architecture, Pretraining, Share};
 pub use problem::{Excerpt, Problem, Problems};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use stateset_actors::policy::{AutoAdjust, Profile};
 use stateset_algorithms::staleness::Rule;
-use stateset_algorithms::{Grpo, ImportanceSampling, Schedule};
+use stateset_algorithms::{Family, Grpo, ImportanceSampling, Schedule};
 use stateset_domain::Sampling;
 
 use super::{EarlyStopping, Judge, Policy, Rollouts, Supervision, Topology, size};
@@ -133,21 +133,13 @@ impl Default for Rewards {
     }
 }
 
-/// A way of learning from rewards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Algorithm {
-    /// Group relative policy optimisation.
-    #[default]
-    Grpo,
-}
-
 /// How rewards become a better policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Training {
-    /// The algorithm. Only `grpo` exists.
-    pub algorithm: Algorithm,
+    /// The algorithm: `grpo` (default), `dr_grpo`, `dapo`, `gspo`, `gspo_token`, `cispo`, `sapo`, `gmpo`, `rloo`, `reinforce_pp` or
+    /// `reinforce_pp_baseline`. It gives defaults to `grpo` when a file is read.
+    pub algorithm: Family,
     /// A manner of training: `none` (default), `conservative`, `balanced`, `aggressive`, or `auto`, which plays a few episodes and
     /// chooses one. It gives defaults to other keys when a file is read, and limits to the standard health rules.
     pub profile: Profile,
@@ -166,7 +158,7 @@ pub struct Training {
     pub learning_rate: f64,
     /// The learning rate's course.
     pub schedule: Schedule,
-    /// Settings of GRPO.
+    /// Settings of GRPO and its relatives.
     pub grpo: Grpo,
     /// Whether episodes are sampled while the learner takes a step: `synchronous` (default: the result is a function of the seed) or
     /// `asynchronous`.
@@ -201,7 +193,7 @@ pub struct Training {
 impl Default for Training {
     fn default() -> Self {
         Self {
-            algorithm: Algorithm::Grpo,
+            algorithm: Family::Grpo,
             profile: Profile::None,
             auto_adjust: AutoAdjust::Faults,
             early_stopping: EarlyStopping::default(),

@@ -6,40 +6,51 @@
 //! (learning rates 1 : 5 : 10 about a middle of 3e-4, cuts, warm-up), groups are half as large, and evaluations two and a half times as
 //! frequent.
 
+use serde::de::DeserializeOwned;
 use stateset_actors::policy::Profile;
+use stateset_algorithms::Family;
 
 use super::node::{Node, Value};
 use super::{Training, overrides};
 
 /// What a profile says, by key.
-fn values(profile: Profile, steps: u64) -> Vec<(&'static str, String)> {
+fn values(profile: Profile, steps: u64) -> Vec<(String, String)> {
     let (rate, group, cut, warmup, every) = match profile {
         Profile::None | Profile::Auto => return Vec::new(),
         Profile::Conservative => ("6e-5", 16, "0.5", 0.2, 10),
         Profile::Balanced => ("3e-4", 8, "1.0", 0.1, 20),
         Profile::Aggressive => ("6e-4", 4, "2.0", 0.05, 40),
     };
-    vec![
-        ("training.learning_rate", rate.to_owned()),
-        ("training.group_size", group.to_string()),
-        ("training.max_grad_norm", cut.to_owned()),
-        ("training.schedule.warmup_steps", ((steps as f64 * warmup) as u64).to_string()),
-        ("training.eval_every", every.to_string()),
-    ]
+    let values = [
+        ("learning_rate", rate.to_owned()),
+        ("group_size", group.to_string()),
+        ("max_grad_norm", cut.to_owned()),
+        ("schedule.warmup_steps", ((steps as f64 * warmup) as u64).to_string()),
+        ("eval_every", every.to_string()),
+    ];
+    values.map(|(key, value)| (format!("training.{key}"), value)).into()
 }
 
-/// Lays the values of the profile that `root` names under what it says itself.
+/// Lays what the profile and the algorithm that `root` names imply under what it says itself.
 pub(super) fn lay(root: &mut Node) {
-    let Some(Value::Text(name)) = root.at("training.profile").map(|node| &node.value) else { return };
-    let Ok(profile) = serde_json::from_value::<Profile>(name.clone().into()) else { return };
     let steps = match root.at("training.steps").map(|node| &node.value) {
         Some(Value::Integer(steps)) => u64::try_from(*steps).unwrap_or(0),
         _ => Training::default().steps,
     };
-    for (key, value) in values(profile, steps) {
-        if root.at(key).is_none() {
-            // A key and a number: there is nothing to complain about.
+    let mut implied = named(root, "training.profile").map_or_else(Vec::new, |profile| values(profile, steps));
+    let family: Family = named(root, "training.algorithm").unwrap_or_default();
+    let own = family.means().iter().chain(family.prefers());
+    implied.extend(own.map(|(key, value)| (format!("training.grpo.{key}"), (*value).to_owned())));
+    for (key, value) in implied {
+        if root.at(&key).is_none() {
+            // A key and a number or a name: there is nothing to complain about.
             let _ = overrides::apply(root, 0, &format!("{key}={value}"));
         }
     }
+}
+
+/// What `key` names, if it names something; if not, the reader will say so.
+fn named<T: DeserializeOwned>(root: &Node, key: &str) -> Option<T> {
+    let Some(Value::Text(name)) = root.at(key).map(|node| &node.value) else { return None };
+    serde_json::from_value(name.clone().into()).ok()
 }

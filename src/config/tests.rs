@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use stateset_algorithms::{Family, Grpo};
 use tempfile::TempDir;
 
 use super::*;
@@ -165,10 +166,13 @@ fn a_run_is_resumed_only_as_itself() {
     let recorded = loaded(DOMAIN, &[]).unwrap().fingerprint();
     let same = loaded(DOMAIN, &["logging.level=debug", "run.output_dir=elsewhere", "supervision.attempts=9"]).unwrap();
     assert_eq!(Fingerprint::differences(&recorded, &same.fingerprint()), []);
-    let other = loaded(DOMAIN, &["run.seed=4", "training.grpo.scale=none"]).unwrap().fingerprint();
+    let other = loaded(DOMAIN, &["run.seed=4", "training.grpo.advantage=centred"]).unwrap().fingerprint();
     let differences: Vec<String> =
         Fingerprint::differences(&recorded, &other).iter().map(ToString::to_string).collect();
-    assert_eq!(differences, ["run.seed was 0 and is now 4", "training.grpo.scale was std and is now none"]);
+    assert_eq!(
+        differences,
+        ["run.seed was 0 and is now 4", "training.grpo.advantage was group_std and is now centred"]
+    );
 }
 
 const JUDGED: &str = "\
@@ -299,4 +303,17 @@ fn a_pre_training_is_checked_in_the_same_way() {
     ] {
         assert!(printed.contains(wanted), "{wanted}: {printed}");
     }
+}
+
+#[test]
+fn an_algorithm_gives_its_defaults_and_refuses_what_contradicts_it() {
+    let grpo = |sets: &[&str]| loaded(DOMAIN, sets).map(|config| config.training.grpo);
+    assert_eq!(grpo(&["training.algorithm=gspo"]).unwrap(), Family::Gspo.settings());
+    let wider = grpo(&["training.algorithm=dapo", "training.grpo.clip_high=0.3"]).unwrap();
+    assert_eq!(wider, Grpo { clip_high: 0.3, ..Family::Dapo.settings() });
+    let refused = grpo(&["training.algorithm=cispo", "training.grpo.clip_low=0.1", "training.grpo.surrogate=clip"]);
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("`training.grpo.surrogate` must be cispo in cispo, but is clip"), "{refused}");
+    let refused = grpo(&["training.algorithm=cispo", "training.grpo.clip_low=0.1"]).unwrap_err().to_string();
+    assert!(refused.contains("`training.grpo.clip_low` is set to 0.1, but only a surrogate that clips"), "{refused}");
 }

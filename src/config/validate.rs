@@ -163,6 +163,7 @@ fn training(training: &Training, found: &mut Findings) {
     );
     found.sentences("training.schedule", training.schedule.validate(training.steps));
     found.sentences("training.grpo", training.grpo.validate());
+    found.sentences("training.grpo", training.algorithm.objections(&training.grpo));
     found.check(training.max_staleness >= 1, "training.max_staleness", training.max_staleness, "at least 1");
     found.sentences("training.importance_sampling", training.importance_sampling.validate());
     found.check(at_least_zero(training.weight_decay), "training.weight_decay", training.weight_decay, "0 or more");
