@@ -19,6 +19,7 @@ use crate::Grpo;
 /// | `rloo`                  | `advantage: leave_one_out`, `aggregation: sequence_sum`         |                                             |
 /// | `reinforce_pp`          | `advantage: reinforce_pp`, `aggregation: dapo`                  |                                             |
 /// | `reinforce_pp_baseline` | `advantage: reinforce_pp_baseline`, `aggregation: dapo`         |                                             |
+/// | `raft`                  | `advantage: best`, `surrogate: reinforce`, `aggregation: dapo`  |                                             |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
@@ -45,6 +46,8 @@ pub enum Family {
     ReinforcePp,
     /// REINFORCE++ with the group's mean as its baseline.
     ReinforcePpBaseline,
+    /// Reward-ranked fine-tuning (arXiv:2304.06767): the best of each group are imitated. Filtered behaviour cloning, best of N.
+    Raft,
 }
 
 /// A setting by its key, and its value as it is written.
@@ -52,7 +55,7 @@ pub type Setting = (&'static str, &'static str);
 
 impl Family {
     /// Every one of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Grpo,
         Self::DrGrpo,
         Self::Dapo,
@@ -64,6 +67,7 @@ impl Family {
         Self::Rloo,
         Self::ReinforcePp,
         Self::ReinforcePpBaseline,
+        Self::Raft,
     ];
 
     /// The settings without which it would be another algorithm.
@@ -81,6 +85,7 @@ impl Family {
             Self::Rloo => &[("advantage", "leave_one_out"), ("aggregation", "sequence_sum")],
             Self::ReinforcePp => &[("advantage", "reinforce_pp"), ("aggregation", "dapo")],
             Self::ReinforcePpBaseline => &[("advantage", "reinforce_pp_baseline"), ("aggregation", "dapo")],
+            Self::Raft => &[("advantage", "best"), ("surrogate", "reinforce"), ("aggregation", "dapo")],
         }
     }
 
@@ -97,7 +102,8 @@ impl Family {
             | Self::Sapo
             | Self::Rloo
             | Self::ReinforcePp
-            | Self::ReinforcePpBaseline => &[],
+            | Self::ReinforcePpBaseline
+            | Self::Raft => &[],
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{Advantage, Aggregation, KlEstimator};
 #[serde(deny_unknown_fields, default)]
 pub struct Grpo {
     /// How an answer's reward is measured: `group_std` (default), `group_population_std`, `batch_std`, `centred`, `leave_one_out`,
-    /// `reinforce_pp` or `reinforce_pp_baseline`.
+    /// `reinforce_pp`, `reinforce_pp_baseline` or `best`.
     pub advantage: Advantage,
     /// What is made larger: `clip` (default), `gspo`, `gspo_token`, `gmpo`, `cispo`, `cispo_range`, `sapo`, `vespo`, `dppo` or
     /// `reinforce`.

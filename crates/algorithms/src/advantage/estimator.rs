@@ -17,6 +17,7 @@ use super::group::{EPSILON, is_flat, mean, sample_std};
 /// | [`LeaveOneOut`]         | `R` less the mean of the others: `(R - mean) G / (G - 1)`                | RLOO, arXiv:2402.14740                   |
 /// | [`ReinforcePp`]         | `R`, then whitened over the batch's tokens                               | REINFORCE++, arXiv:2501.03262            |
 /// | [`ReinforcePpBaseline`] | `R - mean`, then whitened over the batch's tokens                        | the same, with a baseline                |
+/// | [`Best`]                | 1 for the best of the group, 0 for the others                            | RAFT, arXiv:2304.06767                   |
 ///
 /// Whitened means less the mean and divided by `sqrt(var + 1e-8)`, where an answer counts once for each of its tokens. An advantage is one
 /// for the whole answer; what other parties said between its tokens neither gets nor interrupts it (in verl's REINFORCE++ a tool's answer
@@ -29,6 +30,7 @@ use super::group::{EPSILON, is_flat, mean, sample_std};
 /// [`LeaveOneOut`]: Self::LeaveOneOut
 /// [`ReinforcePp`]: Self::ReinforcePp
 /// [`ReinforcePpBaseline`]: Self::ReinforcePpBaseline
+/// [`Best`]: Self::Best
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Advantage {
@@ -47,6 +49,8 @@ pub enum Advantage {
     ReinforcePp,
     /// Against the group, in the spread of the batch.
     ReinforcePpBaseline,
+    /// All or nothing: the best are imitated.
+    Best,
 }
 
 /// What an advantage is made from.
@@ -60,7 +64,7 @@ pub struct Answer {
 
 impl Advantage {
     /// Every one of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::GroupStd,
         Self::GroupPopulationStd,
         Self::BatchStd,
@@ -68,6 +72,7 @@ impl Advantage {
         Self::LeaveOneOut,
         Self::ReinforcePp,
         Self::ReinforcePpBaseline,
+        Self::Best,
     ];
 
     /// Whether answers are measured against their group, so that a group whose rewards are all equal teaches nothing.
@@ -95,6 +100,7 @@ impl Advantage {
             }
             Self::Centred => within(&|_| 1.0),
             Self::LeaveOneOut => within(&|group| 1.0 - 1.0 / group.len() as f64),
+            Self::Best => rewards.iter().map(|group| best(group)).collect(),
             Self::ReinforcePp => whitened(rewards, groups),
             Self::ReinforcePpBaseline => whitened(within(&|_| 1.0), groups),
         }
@@ -109,6 +115,12 @@ fn centred(rewards: &[f64], divisor: f64) -> Vec<f64> {
     }
     let mean = mean(rewards);
     rewards.iter().map(|reward| (reward - mean) / divisor).collect()
+}
+
+fn best(rewards: &[f64]) -> Vec<f64> {
+    let highest = rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let taken = |reward: &f64| !is_flat(rewards) && *reward == highest;
+    rewards.iter().map(|reward| f64::from(u8::from(taken(reward)))).collect()
 }
 
 /// With mean 0 and variance 1 over all sampled tokens.
@@ -150,6 +162,12 @@ mod tests {
         assert_right(Advantage::BatchStd, 0.564012);
         assert_right(Advantage::Centred, 0.5);
         assert_right(Advantage::LeaveOneOut, 0.666667);
+    }
+
+    #[test]
+    fn the_best_of_a_group_are_imitated_unless_all_are_alike() {
+        let found = Advantage::Best.estimate(&batch(&[&[1.0, 0.0, 1.0], &[2.0; 2]]));
+        assert_eq!(found, [vec![1.0, 0.0, 1.0], vec![0.0; 2]]);
     }
 
     #[test]
