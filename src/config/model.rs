@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use stateset_actors::policy::{AutoAdjust, Profile};
 use stateset_algorithms::staleness::Rule;
-use stateset_algorithms::{Family, Grpo, ImportanceSampling, Schedule};
+use stateset_algorithms::{Algorithm, Dpo, Grpo, ImportanceSampling, Schedule};
 use stateset_domain::Sampling;
 
 use super::{EarlyStopping, Judge, Policy, Rollouts, Supervision, Topology, size};
@@ -137,9 +137,9 @@ impl Default for Rewards {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Training {
-    /// The algorithm: `grpo` (default), `dr_grpo`, `dapo`, `gspo`, `gspo_token`, `cispo`, `sapo`, `gmpo`, `rloo`, `reinforce_pp` or
-    /// `reinforce_pp_baseline`. It gives defaults to `grpo` when a file is read.
-    pub algorithm: Family,
+    /// The algorithm: `grpo` (default), `dr_grpo`, `dapo`, `gspo`, `gspo_token`, `cispo`, `sapo`, `gmpo`, `rloo`, `reinforce_pp`,
+    /// `reinforce_pp_baseline`, `raft` or `dpo`. It gives defaults to `grpo` when a file is read.
+    pub algorithm: Algorithm,
     /// A manner of training: `none` (default), `conservative`, `balanced`, `aggressive`, or `auto`, which plays a few episodes and
     /// chooses one. It gives defaults to other keys when a file is read, and limits to the standard health rules.
     pub profile: Profile,
@@ -160,6 +160,8 @@ pub struct Training {
     pub schedule: Schedule,
     /// Settings of GRPO and its relatives.
     pub grpo: Grpo,
+    /// Settings of DPO.
+    pub dpo: Dpo,
     /// Whether episodes are sampled while the learner takes a step: `synchronous` (default: the result is a function of the seed) or
     /// `asynchronous`.
     pub rollouts: Rollouts,
@@ -193,7 +195,7 @@ pub struct Training {
 impl Default for Training {
     fn default() -> Self {
         Self {
-            algorithm: Family::Grpo,
+            algorithm: Algorithm::Grpo,
             profile: Profile::None,
             auto_adjust: AutoAdjust::Faults,
             early_stopping: EarlyStopping::default(),
@@ -203,6 +205,7 @@ impl Default for Training {
             learning_rate: 3e-4,
             schedule: Schedule::default(),
             grpo: Grpo::default(),
+            dpo: Dpo::default(),
             rollouts: Rollouts::default(),
             max_staleness: 1,
             staleness: Rule::default(),

@@ -8,7 +8,7 @@
 
 use serde::de::DeserializeOwned;
 use stateset_actors::policy::Profile;
-use stateset_algorithms::Family;
+use stateset_algorithms::Algorithm;
 
 use super::node::{Node, Value};
 use super::{Training, overrides};
@@ -38,8 +38,8 @@ pub(super) fn lay(root: &mut Node) {
         _ => Training::default().steps,
     };
     let mut implied = named(root, "training.profile").map_or_else(Vec::new, |profile| values(profile, steps));
-    let family: Family = named(root, "training.algorithm").unwrap_or_default();
-    let own = family.means().iter().chain(family.prefers());
+    let algorithm: Algorithm = named(root, "training.algorithm").unwrap_or_default();
+    let own = algorithm.means().iter().chain(algorithm.prefers());
     implied.extend(own.map(|(key, value)| (format!("training.grpo.{key}"), (*value).to_owned())));
     for (key, value) in implied {
         if root.at(&key).is_none() {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use stateset_algorithms::{Family, Grpo};
+use stateset_algorithms::{Algorithm, Grpo};
 use tempfile::TempDir;
 
 use super::*;
@@ -308,9 +308,9 @@ fn a_pre_training_is_checked_in_the_same_way() {
 #[test]
 fn an_algorithm_gives_its_defaults_and_refuses_what_contradicts_it() {
     let grpo = |sets: &[&str]| loaded(DOMAIN, sets).map(|config| config.training.grpo);
-    assert_eq!(grpo(&["training.algorithm=gspo"]).unwrap(), Family::Gspo.settings());
+    assert_eq!(grpo(&["training.algorithm=gspo"]).unwrap(), Algorithm::Gspo.grpo());
     let wider = grpo(&["training.algorithm=dapo", "training.grpo.clip_high=0.3"]).unwrap();
-    assert_eq!(wider, Grpo { clip_high: 0.3, ..Family::Dapo.settings() });
+    assert_eq!(wider, Grpo { clip_high: 0.3, ..Algorithm::Dapo.grpo() });
     let refused = grpo(&["training.algorithm=cispo", "training.grpo.clip_low=0.1", "training.grpo.surrogate=clip"]);
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("`training.grpo.surrogate` must be cispo in cispo, but is clip"), "{refused}");

@@ -163,7 +163,8 @@ fn training(training: &Training, found: &mut Findings) {
     );
     found.sentences("training.schedule", training.schedule.validate(training.steps));
     found.sentences("training.grpo", training.grpo.validate());
-    found.sentences("training.grpo", training.algorithm.objections(&training.grpo));
+    found.sentences("training.grpo", training.algorithm.objections_to_grpo(&training.grpo));
+    found.sentences("training.dpo", training.algorithm.objections_to_dpo(&training.dpo));
     found.check(training.max_staleness >= 1, "training.max_staleness", training.max_staleness, "at least 1");
     found.sentences("training.importance_sampling", training.importance_sampling.validate());
     found.check(at_least_zero(training.weight_decay), "training.weight_decay", training.weight_decay, "0 or more");

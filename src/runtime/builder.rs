@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use stateset_actors::policy::{Configured, EarlyStopping, Plan as Course, Policies};
 use stateset_actors::protocol::{Instruments, Probe, Unprobed};
 use stateset_actors::{EngineFactory, LearnerFactory};
-use stateset_algorithms::Staleness;
+use stateset_algorithms::{Algorithm, Staleness};
 use stateset_chat::ChatFormat;
 use stateset_domain::{Journal, StoreError, Tokenizer};
 use stateset_environments::{DomainSpec, Environment, Ladder};
@@ -18,7 +18,7 @@ use stateset_journal::JournalFolder;
 use stateset_models::Pretrained;
 use stateset_rewards::{EpisodeReward, Reward};
 use stateset_telemetry::{EventSink, JsonLines};
-use stateset_training::{CheckpointFolder, GrpoLearner, LearnerSettings, OptimizerSettings};
+use stateset_training::{CheckpointFolder, LearnerSettings, Objective, OptimizerSettings, PolicyLearner};
 use tokio::sync::mpsc;
 
 use super::{Clock, Listener, Restarts, Runtime, Unwired};
@@ -344,7 +344,7 @@ fn own_backends(config: &Config, model: Pretrained) -> Result<Backends> {
     };
     let settings = learner_settings(config);
     let learner = move || -> Result<Box<dyn stateset_domain::Learner>, stateset_domain::LearnerError> {
-        Ok(Box::new(GrpoLearner::new(model.clone(), settings.clone())?))
+        Ok(Box::new(PolicyLearner::new(model.clone(), settings.clone())?))
     };
     Ok(Backends { tokenizer, engine, learner: Arc::new(learner) })
 }
@@ -352,7 +352,10 @@ fn own_backends(config: &Config, model: Pretrained) -> Result<Backends> {
 fn learner_settings(config: &Config) -> LearnerSettings {
     let training = &config.training;
     LearnerSettings {
-        grpo: training.grpo.clone(),
+        objective: match training.algorithm {
+            Algorithm::Dpo => Objective::Dpo(training.dpo.clone()),
+            _ => Objective::Grpo(training.grpo.clone()),
+        },
         total_steps: training.steps,
         learning_rate: training.learning_rate,
         schedule: training.schedule,

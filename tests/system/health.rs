@@ -17,7 +17,7 @@ use stateset_domain::{
 use stateset_inference::{BatchEngine, EngineLimits};
 use stateset_rewards::FnReward;
 use stateset_telemetry::{Event, JsonLines};
-use stateset_training::{GrpoLearner, LearnerSettings, OptimizerSettings};
+use stateset_training::{LearnerSettings, OptimizerSettings, PolicyLearner};
 
 use crate::lab::{Lab, small};
 
@@ -34,7 +34,7 @@ enum Plant {
 
 /// A learner in which something goes wrong.
 struct Planted {
-    inner: GrpoLearner,
+    inner: PolicyLearner,
     plant: Plant,
     steps: u64,
     done: Arc<AtomicBool>,
@@ -121,7 +121,7 @@ fn backends(config: &Config, plant: Plant) -> Backends {
     };
     let done = Arc::new(AtomicBool::new(false));
     let learner = move || -> Result<Box<dyn Learner>, LearnerError> {
-        let inner = GrpoLearner::new(base.clone(), settings.clone())?;
+        let inner = PolicyLearner::new(base.clone(), settings.clone())?;
         let (done, adjustments) = (done.clone(), Adjustments::default());
         Ok(Box::new(Planted { inner, plant, steps: 0, done, adjustments }))
     };

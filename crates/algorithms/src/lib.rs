@@ -25,7 +25,7 @@
 
 pub mod advantage;
 pub mod aggregate;
-mod family;
+mod algorithm;
 pub mod kl;
 pub mod objective;
 pub mod preference;
@@ -36,7 +36,7 @@ pub mod staleness;
 
 pub use advantage::{Advantage, Answer};
 pub use aggregate::{Aggregation, Normalizer};
-pub use family::{Family, Setting};
+pub use algorithm::{Algorithm, Setting};
 pub use kl::KlEstimator;
 pub use objective::{Evaluation, Sequence, Surrogate};
 pub use preference::{Dpo, Pair, PairLoss, Preference};

@@ -8,7 +8,7 @@ use crate::{Advantage, Aggregation, KlEstimator};
 /// Policy optimisation with a group of answers to each prompt, and without a critic: GRPO and its relatives.
 ///
 /// The defaults are those of TRL's `GRPOConfig`. What the relatives are called elsewhere is a choice of these settings; see
-/// [`Family`](crate::Family).
+/// [`Algorithm`](crate::Algorithm).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grpo {

@@ -60,18 +60,10 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// Advantages, spread over every sampled token of a member, for a policy that is at version `now`.
-    pub(crate) fn new(groups: &[Group], grpo: &Grpo, now: PolicyVersion) -> Result<Self, LearnerError> {
-        let (mut answers, mut silent) = (Vec::new(), 0);
+    pub(crate) fn of_members(groups: &[Group], grpo: &Grpo, now: PolicyVersion) -> Result<Self, LearnerError> {
+        let mut answers = Vec::new();
         for group in groups {
-            let rewards = group.rewards();
-            if rewards.len() != group.members.len() {
-                return Err(LearnerError::Batch(format!("group {:?} holds an episode without a reward", group.id)));
-            }
-            if let Some(at) = rewards.iter().position(|reward| !reward.is_finite()) {
-                let episode = group.members[at].episode;
-                return Err(LearnerError::Batch(format!("{episode}: its reward is {}", rewards[at])));
-            }
-            silent += usize::from(is_flat(&rewards));
+            let rewards = rewards(group)?;
             let sampled = group.members.iter().map(|member| member.mask.iter().filter(|sampled| **sampled).count());
             answers
                 .push(rewards.iter().zip(sampled).map(|(reward, tokens)| Answer { reward: *reward, tokens }).collect());
@@ -80,8 +72,47 @@ impl Batch {
         let members = groups.iter().flat_map(|group| &group.members).zip(advantages.into_iter().flatten());
         let examples = members.map(|(member, advantage)| Example::new(member, advantage, now));
         let examples = examples.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { examples, frac_zero_std_groups: silent as f64 / groups.len().max(1) as f64 })
+        Ok(Self { examples, frac_zero_std_groups: frac_flat(groups) })
     }
+
+    /// Of each group the first of the best episodes and the first of the worst, one after the other. A pair of which neither is better
+    /// has no credit.
+    pub(crate) fn of_pairs(groups: &[Group], now: PolicyVersion) -> Result<Self, LearnerError> {
+        let mut examples = Vec::new();
+        for group in groups {
+            let rewards = rewards(group)?;
+            let first = |wanted: f64| rewards.iter().position(|reward| *reward == wanted).unwrap_or(0);
+            let chosen = first(rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+            let rejected = first(rewards.iter().copied().fold(f64::INFINITY, f64::min));
+            let (rejected, credit) = if chosen == rejected { (chosen + 1, 0.0) } else { (rejected, 1.0) };
+            let Some(rejected) = group.members.get(rejected) else { continue };
+            let pair = [(&group.members[chosen], credit), (rejected, -credit)];
+            if pair.iter().all(|(member, _)| member.sampled_tokens() > 0) {
+                for (member, credit) in pair {
+                    examples.push(Example::new(member, credit, now)?);
+                }
+            }
+        }
+        Ok(Self { examples, frac_zero_std_groups: frac_flat(groups) })
+    }
+}
+
+/// A group's rewards, if every member has one.
+fn rewards(group: &Group) -> Result<Vec<f64>, LearnerError> {
+    let rewards = group.rewards();
+    if rewards.len() != group.members.len() {
+        return Err(LearnerError::Batch(format!("group {:?} holds an episode without a reward", group.id)));
+    }
+    if let Some(at) = rewards.iter().position(|reward| !reward.is_finite()) {
+        let episode = group.members[at].episode;
+        return Err(LearnerError::Batch(format!("{episode}: its reward is {}", rewards[at])));
+    }
+    Ok(rewards)
+}
+
+/// The share of groups whose rewards are all equal.
+fn frac_flat(groups: &[Group]) -> f64 {
+    groups.iter().filter(|group| is_flat(&group.rewards())).count() as f64 / groups.len().max(1) as f64
 }
 
 /// Cuts sequences, in order, into runs of at most `budget` tokens (or one sequence, if that alone is longer).

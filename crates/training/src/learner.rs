@@ -1,23 +1,26 @@
-//! The GRPO learner: groups in, a better policy out.
+//! The learner: groups in, a better policy out.
 //!
 //! Within an optimizer step the weights do not move, so the first epoch's own log-probabilities *are* the old policy's: the ratio is
 //! exactly 1 and no extra pass is needed. The sampler's log-probabilities are compared with them and the largest gap is reported.
 //! Later epochs reuse what the first one found.
 
+use std::ops::Range;
+
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use stateset_algorithms::{Evaluation, Grpo, Normalizer, Schedule, Sequence, Staleness};
+use stateset_algorithms::{Evaluation, Schedule, Sequence, Staleness};
 use stateset_domain::{Adjustments, Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport};
 use stateset_models::{Autograd, HostWeights, Pretrained, read_tensors, write_tensors};
 
 use crate::batch::{Batch, pack};
-use crate::{Example, Gradients, Optimizer, OptimizerSettings, micro_batches};
+use crate::objective::Counts;
+use crate::{Example, Gradients, Objective, Optimizer, OptimizerSettings, micro_batches};
 
 /// Everything a learner is told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LearnerSettings {
-    /// The objective.
-    pub grpo: Grpo,
+    /// What the policy is optimised for.
+    pub objective: Objective,
     /// Optimizer steps of the whole run; the schedule needs it.
     pub total_steps: u64,
     /// Highest learning rate.
@@ -36,8 +39,8 @@ pub struct LearnerSettings {
     pub undoable: bool,
 }
 
-/// Trains a decoder by group-relative policy optimisation.
-pub struct GrpoLearner {
+/// Trains a decoder on groups of episodes.
+pub struct PolicyLearner {
     base: Pretrained,
     model: Autograd,
     reference: Autograd,
@@ -90,7 +93,7 @@ struct Epoch {
     compared: usize,
 }
 
-impl GrpoLearner {
+impl PolicyLearner {
     /// Starts from `base`, which is also the frozen reference.
     ///
     /// # Errors
@@ -99,7 +102,7 @@ impl GrpoLearner {
         let model = Autograd::new(&base.weights).map_err(compute)?;
         let reference = Autograd::new(&base.weights).map_err(compute)?;
         let optimizer = Optimizer::new(&model, settings.optimizer.clone());
-        let made = (settings.temperature, settings.grpo.kl_coef);
+        let made = (settings.temperature, settings.objective.kl_coef());
         Ok(Self {
             base,
             model,
@@ -118,34 +121,41 @@ impl GrpoLearner {
     /// unless there are no others; then the first few are, so that entropy and KL are measured in every step.
     fn computed<'a>(&self, batch: &'a Batch) -> Vec<&'a Example> {
         let scored = batch.examples.iter().filter(|example| example.scored_tokens() > 0);
-        let all = self.settings.grpo.kl_coef > 0.0;
+        let all = self.settings.objective.kl_coef() > 0.0;
         let teaching: Vec<&Example> =
             scored.clone().filter(|example| all || example.advantages.iter().any(|it| *it != 0.0)).collect();
         if !teaching.is_empty() {
             return teaching;
         }
         let scored: Vec<&Example> = scored.collect();
-        let lengths: Vec<usize> = scored.iter().map(|example| example.tokens.len()).collect();
-        let first = micro_batches(&lengths, self.settings.micro_batch_tokens).into_iter().next().unwrap_or(0..0);
+        let first = self.micro_batches(&scored).into_iter().next().unwrap_or(0..0);
         scored[first].to_vec()
+    }
+
+    /// Examples that belong together are never apart.
+    fn micro_batches(&self, examples: &[&Example]) -> Vec<Range<usize>> {
+        let together = self.settings.objective.together();
+        let lengths = examples.chunks(together).map(|part| part.iter().map(|example| example.tokens.len()).sum());
+        let runs = micro_batches(&lengths.collect::<Vec<_>>(), self.settings.micro_batch_tokens);
+        runs.into_iter().map(|run| run.start * together..(run.end * together).min(examples.len())).collect()
     }
 
     fn train(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
         // The step is counted before it is taken.
-        let batch = Batch::new(groups, &self.settings.grpo, PolicyVersion(self.step - 1))?;
-        let normalizer = self.settings.grpo.normalizer(batch.examples.iter().map(Example::scored_tokens));
+        let batch = self.settings.objective.batch(groups, PolicyVersion(self.step - 1))?;
+        let counts = self.settings.objective.count(&batch.examples);
         let examples = self.computed(&batch);
         let LearnerSettings { learning_rate, schedule, total_steps, .. } = &self.settings;
         let lr = learning_rate * self.lr_scale * schedule.multiplier(self.step, *total_steps);
         let mut report = StepReport { lr, frac_zero_std_groups: batch.frac_zero_std_groups, ..ages(&batch) };
         // Only a later epoch can fail after the weights have moved.
-        let kept = self.settings.undoable || self.settings.grpo.epochs > 1;
+        let kept = self.settings.undoable || self.settings.objective.epochs() > 1;
         let before = kept.then(|| self.model.weights().map(|w| (w, self.optimizer.clone())));
         self.before = before.transpose().map_err(compute)?;
         let mut first = FirstEpoch::default();
-        for epoch in 0..self.settings.grpo.epochs {
+        for epoch in 0..self.settings.objective.epochs() {
             let mut gradients = Gradients::zeros(&self.model);
-            let found = self.epoch(&examples, &normalizer, &mut first, &mut gradients).map_err(compute)?;
+            let found = self.epoch(&examples, &counts, &mut first, &mut gradients).map_err(compute)?;
             if std::mem::take(&mut self.spoilt) {
                 gradients.spoil();
             }
@@ -184,13 +194,12 @@ impl GrpoLearner {
     fn epoch(
         &self,
         examples: &[&Example],
-        normalizer: &Normalizer,
+        counts: &Counts,
         first: &mut FirstEpoch,
         gradients: &mut Gradients,
     ) -> candle_core::Result<Epoch> {
-        let lengths: Vec<usize> = examples.iter().map(|example| example.tokens.len()).collect();
         let mut sum = Epoch::default();
-        for run in micro_batches(&lengths, self.settings.micro_batch_tokens) {
+        for run in self.micro_batches(examples) {
             let part = &examples[run.clone()];
             let packed = pack(part.iter().copied());
             let found = self.model.log_probs(&packed, self.settings.temperature)?;
@@ -201,7 +210,7 @@ impl GrpoLearner {
                 first.weights.extend(new.iter().zip(part).map(weigh));
                 first.old.extend(new.iter().cloned());
                 // Where KL is only watched, one micro-batch is enough to see it.
-                if self.settings.grpo.kl_coef > 0.0 || run.start == 0 {
+                if self.settings.objective.compares() || run.start == 0 {
                     let found = self.reference.log_probs(&packed, self.settings.temperature)?.get(0)?;
                     first.reference.extend(per_example(part, &found)?);
                 }
@@ -218,7 +227,7 @@ impl GrpoLearner {
             let sequences: Vec<Sequence<'_>> = (0..part.len()).map(sequence).collect();
             sum.compared += sequences.iter().filter(|s| s.reference.is_some()).map(|s| s.new.len()).sum::<usize>();
             let mut slopes = vec![0.0; packed.targets.len()];
-            sum.evaluation += self.settings.grpo.evaluate(&sequences, normalizer, &mut slopes);
+            sum.evaluation += self.settings.objective.evaluate(&sequences, counts, &mut slopes);
             sum.entropy_sum += found.get(1)?.to_vec1::<f32>()?.iter().map(|h| f64::from(*h)).sum::<f64>();
             gradients.add(&self.model, &slope(&found, &slopes)?.backward()?)?;
         }
@@ -257,7 +266,7 @@ fn gap(examples: &[&Example], trainer: &[Vec<f64>]) -> f64 {
     examples.iter().zip(trainer).map(tokens).fold(0.0, f64::max)
 }
 
-impl Learner for GrpoLearner {
+impl Learner for PolicyLearner {
     fn step(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
         self.step += 1;
         // A scope runs its body on a pool worker, which spares every kernel a wake-up from outside.
@@ -272,7 +281,7 @@ impl Learner for GrpoLearner {
         let (temperature, kl_coef) = self.made;
         self.lr_scale = adjustments.lr_scale;
         self.settings.temperature = adjustments.temperature.unwrap_or(temperature);
-        self.settings.grpo.kl_coef = adjustments.kl_coef.unwrap_or(kl_coef);
+        self.settings.objective.set_kl_coef(adjustments.kl_coef.unwrap_or(kl_coef));
     }
 
     fn spoil_gradient(&mut self) {

@@ -7,12 +7,14 @@ mod batch;
 mod checkpoints;
 mod gradients;
 mod learner;
+mod objective;
 mod optimizer;
 mod supervised;
 
 pub use batch::{Example, micro_batches};
 pub use checkpoints::CheckpointFolder;
 pub use gradients::Gradients;
-pub use learner::{GrpoLearner, LearnerSettings};
+pub use learner::{LearnerSettings, PolicyLearner};
+pub use objective::Objective;
 pub use optimizer::{Optimizer, OptimizerSettings};
 pub use supervised::{Demonstration, Supervised, SupervisedReport, SupervisedSettings};

@@ -20,7 +20,7 @@ fn a_kl_term_that_is_switched_on_pulls_as_if_it_had_always_been_there() {
         let mut learner = learner(|settings| {
             plain_descent(settings);
             settings.learning_rate = 0.05;
-            settings.grpo.kl_coef = kl_coef;
+            crate::grpo(settings).kl_coef = kl_coef;
         });
         learner.step(&groups()).unwrap();
         learner.adjust(&adjustments);

@@ -2,7 +2,7 @@
 
 use stateset_domain::{Group, Learner, LearnerError};
 use stateset_models::{HostWeights, Pretrained};
-use stateset_training::GrpoLearner;
+use stateset_training::PolicyLearner;
 
 use crate::{BASE, group, groups, learner, settings};
 
@@ -55,7 +55,7 @@ fn weights_that_are_not_finite_skip_the_step() {
         Ok(values.iter().enumerate().map(|(i, x)| if i == 7 { f32::NAN } else { *x }).collect())
     });
     let weights = HostWeights { config: BASE.weights.config.clone(), values };
-    let mut learner = GrpoLearner::new(Pretrained { weights, ..BASE.clone() }, settings()).unwrap();
+    let mut learner = PolicyLearner::new(Pretrained { weights, ..BASE.clone() }, settings()).unwrap();
     let before = learner.snapshot().unwrap();
     let report = learner.step(&groups()).unwrap();
     let after = learner.snapshot().unwrap();
@@ -66,7 +66,7 @@ fn weights_that_are_not_finite_skip_the_step() {
 #[test]
 fn a_step_that_goes_wrong_in_a_later_epoch_is_taken_back_whole() {
     let mut wild = learner(|settings| {
-        settings.grpo.epochs = 3;
+        crate::grpo(settings).epochs = 3;
         settings.learning_rate = 1e30;
     });
     let before = (wild.snapshot().unwrap().digest(), optimizer(&wild));
@@ -74,7 +74,7 @@ fn a_step_that_goes_wrong_in_a_later_epoch_is_taken_back_whole() {
     assert_eq!((wild.snapshot().unwrap().digest(), optimizer(&wild)), before);
 }
 
-fn optimizer(learner: &GrpoLearner) -> Vec<u8> {
+fn optimizer(learner: &PolicyLearner) -> Vec<u8> {
     let files = learner.save().unwrap();
     files.into_iter().find(|file| file.name == "optimizer.safetensors").unwrap().bytes
 }

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use stateset_algorithms::Family;
+use stateset_algorithms::Algorithm;
 use stateset_domain::{
     Engine, EpisodeId, GenerateRequest, Group, GroupId, Learner, PolicyVersion, Purpose, RequestId, Role, Sampling,
     Stream, Trajectory,
 };
 use stateset_inference::{BatchEngine, EngineLimits};
 use stateset_models::{HostWeights, Pretrained};
-use stateset_training::{GrpoLearner, LearnerSettings};
+use stateset_training::{LearnerSettings, PolicyLearner};
 
 use crate::rollout::replies;
-use crate::{BASE, config, settings};
+use crate::{BASE, config, objective, settings};
 
 const VOCAB: usize = 32;
 const WANTED: u32 = 7;
@@ -56,21 +56,21 @@ fn mean_reward(groups: &[Group]) -> f64 {
 
 #[test]
 fn a_random_policy_learns_to_say_the_rewarded_token_by_any_algorithm() {
-    for family in Family::ALL {
-        let course = course(family);
-        assert!(course[0] < 0.1, "{family:?}: {course:?}");
-        assert!(course[25..].iter().all(|reward| *reward > 0.9), "{family:?}: {course:?}");
+    for algorithm in Algorithm::ALL {
+        let course = course(algorithm);
+        assert!(course[0] < 0.1, "{algorithm:?}: {course:?}");
+        assert!(course[25..].iter().all(|reward| *reward > 0.9), "{algorithm:?}: {course:?}");
     }
 }
 
 /// The mean reward before each step.
-fn course(family: Family) -> Vec<f64> {
+fn course(algorithm: Algorithm) -> Vec<f64> {
     let config = config(VOCAB);
     let weights = HostWeights::random(&config, 0.05, Stream::new(1));
     let base = Pretrained { weights, ..BASE.clone() };
-    let grpo = family.settings();
-    let settings = LearnerSettings { grpo, learning_rate: 1e-2, total_steps: 30, ..settings() };
-    let mut learner = GrpoLearner::new(base, settings).unwrap();
+    let objective = objective(algorithm);
+    let settings = LearnerSettings { objective, learning_rate: 1e-2, total_steps: 30, ..settings() };
+    let mut learner = PolicyLearner::new(base, settings).unwrap();
     let limits = EngineLimits { slots: 32, positions: 16, step_tokens: 64 };
     let mut engine = BatchEngine::new(&config, Arc::new(BASE.tokenizer.clone()), limits);
     let mut course = Vec::new();

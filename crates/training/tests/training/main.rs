@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod adjustments;
+mod algorithms;
 mod checkpoints;
 mod failures;
-mod family;
 mod learning;
 mod persistence;
 mod rollout;
@@ -18,12 +18,12 @@ mod update;
 use std::sync::LazyLock;
 
 use stateset_algorithms::staleness::Rule;
-use stateset_algorithms::{Answer, Grpo, Schedule, Staleness};
+use stateset_algorithms::{Algorithm, Answer, Dpo, Grpo, Schedule, Staleness};
 use stateset_domain::{
     Artifact, EpisodeId, Group, GroupId, Learner, PolicyVersion, Purpose, Role, StepReport, Stream, Trajectory,
 };
 use stateset_models::{HostWeights, ModelConfig, Pretrained, train_tokenizer, write_tensors};
-use stateset_training::{GrpoLearner, LearnerSettings, OptimizerSettings};
+use stateset_training::{LearnerSettings, Objective, OptimizerSettings, PolicyLearner};
 
 fn config(vocab_size: usize) -> ModelConfig {
     ModelConfig {
@@ -68,7 +68,7 @@ static BASE: LazyLock<Pretrained> = LazyLock::new(|| model(&config(VOCAB)));
 
 fn settings() -> LearnerSettings {
     LearnerSettings {
-        grpo: Grpo::default(),
+        objective: Objective::Grpo(Grpo::default()),
         total_steps: 10,
         learning_rate: 1e-3,
         schedule: Schedule::default(),
@@ -80,10 +80,25 @@ fn settings() -> LearnerSettings {
     }
 }
 
-fn learner(change: impl FnOnce(&mut LearnerSettings)) -> GrpoLearner {
+fn grpo(settings: &mut LearnerSettings) -> &mut Grpo {
+    match &mut settings.objective {
+        Objective::Grpo(grpo) => grpo,
+        Objective::Dpo(_) => panic!("not GRPO"),
+    }
+}
+
+/// As `algorithm` has it.
+fn objective(algorithm: Algorithm) -> Objective {
+    match algorithm {
+        Algorithm::Dpo => Objective::Dpo(Dpo::default()),
+        other => Objective::Grpo(other.grpo()),
+    }
+}
+
+fn learner(change: impl FnOnce(&mut LearnerSettings)) -> PolicyLearner {
     let mut settings = settings();
     change(&mut settings);
-    GrpoLearner::new(BASE.clone(), settings).unwrap()
+    PolicyLearner::new(BASE.clone(), settings).unwrap()
 }
 
 /// Settings under which an update is the gradient itself, or nearly: `g / (1 + |g|)`.
@@ -121,14 +136,14 @@ fn groups() -> Vec<Group> {
 }
 
 /// The weights after one step on `groups`, which must not be skipped.
-fn stepped(mut learner: GrpoLearner, groups: &[Group]) -> (Vec<f32>, StepReport) {
+fn stepped(mut learner: PolicyLearner, groups: &[Group]) -> (Vec<f32>, StepReport) {
     let report = learner.step(groups).unwrap();
     assert!(!report.skipped);
     (flat(&learner), report)
 }
 
 /// Every weight, end to end.
-fn flat(learner: &GrpoLearner) -> Vec<f32> {
+fn flat(learner: &PolicyLearner) -> Vec<f32> {
     learner.snapshot().unwrap().tensors().iter().flat_map(|tensor| tensor.data.to_vec()).collect()
 }
 

@@ -3,21 +3,21 @@
 use rayon::ThreadPoolBuilder;
 use stateset_algorithms::{Decay, Schedule};
 use stateset_domain::{Digest, Learner, LearnerError, StepReport};
-use stateset_training::GrpoLearner;
+use stateset_training::PolicyLearner;
 
 use crate::{config, group, groups, learner, model, settings};
 
 /// A learner whose next step depends on everything that is saved: optimizer, step, and the reference that is not the policy.
-fn demanding() -> GrpoLearner {
+fn demanding() -> PolicyLearner {
     learner(|settings| {
         settings.schedule = Schedule { kind: Decay::Cosine, warmup_steps: 2 };
-        settings.grpo.kl_coef = 0.1;
-        settings.grpo.epochs = 2;
+        crate::grpo(settings).kl_coef = 0.1;
+        crate::grpo(settings).epochs = 2;
         settings.optimizer.weight_decay = 0.01;
     })
 }
 
-fn run(learner: &mut GrpoLearner, steps: u32) -> (StepReport, Digest) {
+fn run(learner: &mut PolicyLearner, steps: u32) -> (StepReport, Digest) {
     let mut report = StepReport::default();
     for step in 0..steps {
         report = learner.step(&[group(step, &[1.0, 0.0, 0.5]), groups().remove(0)]).unwrap();
@@ -57,7 +57,7 @@ fn files_that_do_not_fit_are_refused_by_name() {
         let error = demanding().restore(&rest).unwrap_err();
         assert!(matches!(&error, LearnerError::State(reason) if reason.contains(missing)), "{error}");
     }
-    let other = GrpoLearner::new(model(&config(304)), settings()).unwrap();
+    let other = PolicyLearner::new(model(&config(304)), settings()).unwrap();
     let error = demanding().restore(&other.save().unwrap()).unwrap_err();
     assert!(error.to_string().contains("another model"), "{error}");
 }

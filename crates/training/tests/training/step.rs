@@ -23,7 +23,7 @@ fn in_the_first_epoch_every_ratio_is_one_whatever_the_sampler_said() {
 #[test]
 fn later_epochs_move_the_ratio_and_clipping_begins() {
     let report = learner(|settings| {
-        settings.grpo.epochs = 4;
+        crate::grpo(settings).epochs = 4;
         settings.learning_rate = 0.02;
     });
     let (_, report) = stepped(report, &groups());
@@ -104,7 +104,7 @@ fn rewarded_replies_become_likelier_and_the_others_less_so() {
 
 #[test]
 fn a_reference_equal_to_the_policy_adds_neither_kl_nor_gradient() {
-    let with = |kl_coef| stepped(learner(|settings| settings.grpo.kl_coef = kl_coef), &groups());
+    let with = |kl_coef| stepped(learner(|settings| crate::grpo(settings).kl_coef = kl_coef), &groups());
     let ((plain, _), (drawn, report)) = (with(0.0), with(0.5));
     assert_eq!(report.kl, 0.0);
     assert_eq!(plain, drawn);
@@ -112,7 +112,7 @@ fn a_reference_equal_to_the_policy_adds_neither_kl_nor_gradient() {
 
 #[test]
 fn a_policy_that_has_strayed_is_drawn_back_to_the_reference() {
-    let mut learner = learner(|settings| settings.grpo.kl_coef = 0.5);
+    let mut learner = learner(|settings| crate::grpo(settings).kl_coef = 0.5);
     learner.step(&groups()).unwrap();
     let flat_groups: Vec<Group> = vec![group(0, &[0.0; 4]), group(1, &[0.0; 3])];
     let strayed = learner.step(&flat_groups).unwrap();

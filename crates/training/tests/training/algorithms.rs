@@ -1,11 +1,11 @@
-//! Every relative of GRPO: its gradient through the whole model, and that it learns.
+//! Every algorithm: its gradient through the whole model.
 
-use stateset_algorithms::{Answer, Family, Grpo, Sequence};
-use stateset_domain::{Group, Stream, Trajectory};
+use stateset_algorithms::{Algorithm, Answer, Grpo, Sequence};
+use stateset_domain::{Group, Learner, Stream, Trajectory};
 use stateset_models::{Autograd, HostWeights, PackedBatch};
-use stateset_training::Gradients;
+use stateset_training::{Gradients, Objective};
 
-use crate::{BASE, group};
+use crate::{BASE, distance, flat, group, learner, objective, plain_descent};
 
 /// Two groups, as a batch that some policy near the model's has sampled.
 struct Batch {
@@ -21,7 +21,7 @@ fn members(groups: &[Group]) -> impl Iterator<Item = &Trajectory> {
 
 impl Batch {
     fn new(grpo: &Grpo) -> Self {
-        let groups = [group(0, &[1.0, 0.0, 0.25, 0.0]), group(1, &[0.0, 0.5, 1.0])];
+        let groups = [group(0, &[1.0, 0.0, 0.25, 0.0]), group(1, &[1.0, 0.5])];
         let mut packed = PackedBatch::default();
         members(&groups).for_each(|member| packed.push(&member.tokens, &member.mask));
         let lengths = members(&groups).map(Trajectory::sampled_tokens).collect::<Vec<_>>();
@@ -35,8 +35,8 @@ impl Batch {
         Self { packed, lengths, old, advantages }
     }
 
-    /// The loss at `new`, and its slopes there.
-    fn loss(&self, grpo: &Grpo, new: &[f64], old: &[f64]) -> (f64, Vec<f64>) {
+    /// The loss at `new`, and its slopes there. Preferences are measured from `old`.
+    fn loss(&self, objective: &Objective, new: &[f64], old: &[f64]) -> (f64, Vec<f64>) {
         let longest = *self.lengths.iter().max().unwrap();
         let mask = vec![true; longest];
         let credit: Vec<Vec<f64>> = self.advantages.iter().map(|advantage| vec![*advantage; longest]).collect();
@@ -47,11 +47,16 @@ impl Batch {
             at += length;
             let (new, old) = (&new[own.clone()], &old[own]);
             let (mask, advantages) = (&mask[..*length], &advantages[..*length]);
-            sequences.push(Sequence { new, old, reference: None, mask, advantages, weights: None });
+            sequences.push(Sequence { new, old, reference: Some(old), mask, advantages, weights: None });
         }
         let mut slopes = vec![0.0; new.len()];
-        let normalizer = grpo.normalizer(self.lengths.iter().copied());
-        (grpo.evaluate(&sequences, &normalizer, &mut slopes).loss, slopes)
+        let evaluation = match objective {
+            Objective::Grpo(grpo) => {
+                grpo.evaluate(&sequences, &grpo.normalizer(self.lengths.iter().copied()), &mut slopes)
+            }
+            Objective::Dpo(dpo) => dpo.evaluate_pairs(&sequences, self.lengths.len() / 2, &mut slopes),
+        };
+        (evaluation.loss, slopes)
     }
 }
 
@@ -86,25 +91,48 @@ fn moved(direction: &Gradients, by: f64) -> HostWeights {
 
 #[test]
 fn gradients_through_the_whole_model_are_those_of_the_loss() {
-    for family in Family::ALL {
+    for algorithm in Algorithm::ALL {
         // GSPO's own range is so narrow that a finite difference would leave it.
-        let grpo = Grpo { clip_low: 0.3, clip_high: 0.3, ..family.settings() };
+        let grpo = Grpo { clip_low: 0.3, clip_high: 0.3, ..algorithm.grpo() };
         let batch = Batch::new(&grpo);
+        let objective = match objective(algorithm) {
+            Objective::Grpo(_) => Objective::Grpo(grpo),
+            dpo @ Objective::Dpo(_) => dpo,
+        };
         let new = log_probs(&BASE.weights, &batch.packed);
-        let gradients = gradient(&batch.packed, &batch.loss(&grpo, &new, &batch.old).1);
+        let gradients = gradient(&batch.packed, &batch.loss(&objective, &new, &batch.old).1);
         let norm = gradients.norm();
         let step = 2e-3 / norm;
         let at = |by: f64| {
             let there = log_probs(&moved(&gradients, by), &batch.packed);
             // What is not differentiated through stays as it was: the ratio.
-            let held = family == Family::Cispo;
+            let held = algorithm == Algorithm::Cispo;
             let old: Vec<f64> = match held {
                 true => there.iter().zip(&new).zip(&batch.old).map(|((there, new), old)| old + there - new).collect(),
                 false => batch.old.clone(),
             };
-            batch.loss(&grpo, &there, &old).0
+            batch.loss(&objective, &there, &old).0
         };
         let numeric = (at(step) - at(-step)) / (2.0 * step);
-        assert!((numeric / norm.powi(2) - 1.0).abs() < 0.02, "{family:?}: {numeric} is not {}", norm.powi(2));
+        assert!((numeric / norm.powi(2) - 1.0).abs() < 0.02, "{algorithm:?}: {numeric} is not {}", norm.powi(2));
     }
+}
+
+#[test]
+fn a_pair_is_the_best_and_the_worst_of_a_group_and_never_parted() {
+    let step = |micro_batch_tokens| {
+        let mut learner = learner(|settings| {
+            plain_descent(settings);
+            settings.objective = objective(Algorithm::Dpo);
+            settings.micro_batch_tokens = micro_batch_tokens;
+        });
+        let report = learner.step(&[group(0, &[0.5, 1.0, 0.0, 0.25]), group(1, &[1.0, 1.0])]).unwrap();
+        (flat(&learner), report)
+    };
+    let (whole, report) = step(100_000);
+    // -log sigmoid(0), for the one pair of which one is better.
+    assert!((report.loss - std::f64::consts::LN_2).abs() < 1e-6 && report.kl == 0.0, "{report:?}");
+    assert_eq!(report.frac_zero_std_groups, 0.5);
+    let (parted, _) = step(1);
+    assert!(distance(&whole, &parted) < 1e-6 * distance(&whole, &flat(&learner(|_| {}))));
 }
