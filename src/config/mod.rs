@@ -43,6 +43,7 @@ pub use pretrain::{Architecture, Pretraining, Share};
 pub use problem::{Excerpt, Problem, Problems};
 pub use rollouts::Rollouts;
 pub use schema::schema;
+pub use stateset_algorithms::Algorithm;
 pub(crate) use suggest::{nearest, quoted};
 pub use supervision::{Backoff, Deadlines, Restarts, Supervision};
 pub use topology::{

@@ -17,7 +17,7 @@ use stateset_domain::{
 use stateset_inference::{BatchEngine, EngineLimits};
 use stateset_rewards::FnReward;
 use stateset_telemetry::{Event, JsonLines};
-use stateset_training::{LearnerSettings, OptimizerSettings, PolicyLearner};
+use stateset_training::{LearnerSettings, Objective, OptimizerSettings, PolicyLearner};
 
 use crate::lab::{Lab, small};
 
@@ -106,7 +106,7 @@ fn backends(config: &Config, plant: Plant) -> Backends {
     };
     let training = &config.training;
     let settings = LearnerSettings {
-        grpo: training.grpo.clone(),
+        objective: Objective::Grpo(training.grpo.clone()),
         total_steps: training.steps,
         learning_rate: training.learning_rate,
         schedule: training.schedule,

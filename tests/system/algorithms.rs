@@ -1,0 +1,45 @@
+//! Every algorithm by its name, from the command line to a report.
+
+use stateset_agents::config::Algorithm;
+use stateset_agents::read_result;
+
+use crate::lab::{Lab, expect, stderr};
+
+fn name(algorithm: Algorithm) -> String {
+    serde_json::to_value(algorithm).unwrap().as_str().unwrap().to_owned()
+}
+
+#[test]
+fn every_algorithm_trains_by_its_name() {
+    let mut digests = Vec::new();
+    for algorithm in Algorithm::ALL {
+        let (lab, set) = (Lab::new(), format!("training.algorithm={}", name(algorithm)));
+        expect(0, lab.train().args(["--set", &set, "--set", "training.steps=2"]));
+        let summary = read_result(&lab.run()).unwrap();
+        assert_eq!((summary.steps, summary.episodes_lost, summary.restarts), (2, 0, 0), "{algorithm:?}");
+        digests.push(summary.policy_digest);
+    }
+    // In the first steps from a policy, surrogates differ in nothing but the tokens' weights.
+    digests.sort_by_key(ToString::to_string);
+    digests.dedup();
+    assert!(digests.len() >= 6, "{} ways to learn", digests.len());
+}
+
+#[test]
+fn settings_that_an_algorithm_never_looks_at_are_refused_by_name() {
+    let refused = |sets: &[&str]| {
+        let mut command = Lab::new().train();
+        for set in sets {
+            command.args(["--set", set]);
+        }
+        stderr(&expect(2, &mut command))
+    };
+    let told = refused(&["training.algorithm=cispo", "training.grpo.clip_low=0.1"]);
+    assert!(told.contains("`training.grpo.clip_low` is set to 0.1, but only a surrogate that clips"), "{told}");
+    let told = refused(&["training.algorithm=dpo", "training.grpo.epochs=2"]);
+    assert!(told.contains("`training.grpo.epochs` is set to 2, but dpo looks at training.dpo only"), "{told}");
+    let told = refused(&["training.dpo.beta=0.5"]);
+    assert!(told.contains("`training.dpo.beta` is set to 0.5, but only dpo looks at it"), "{told}");
+    let told = refused(&["training.algorithm=rloo", "training.grpo.advantage=centred"]);
+    assert!(told.contains("`training.grpo.advantage` must be leave_one_out in rloo"), "{told}");
+}
