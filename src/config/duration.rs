@@ -1,27 +1,20 @@
 //! Durations as people write them: `30s`, `200ms`, `5m`, `2h`. For use with `#[serde(with = "duration")]`.
 
-use std::fmt;
 use std::time::Duration;
 
-use serde::de::{self, Visitor};
 use serde::{Deserializer, Serializer};
 
-/// Units from the largest, each in milliseconds.
-const UNITS: [(&str, u128); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+use super::units::{self, Units, Written};
+
+const UNITS: Units = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Writes a duration in the largest unit that loses nothing; what is shorter than a millisecond is dropped.
 pub(super) fn text(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    let (unit, size) =
-        UNITS.into_iter().find(|(_, size)| millis > 0 && millis.is_multiple_of(*size)).unwrap_or(("s", 1_000));
-    format!("{}{unit}", millis / size)
+    units::text(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &UNITS, "s")
 }
 
 pub(super) fn parse(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| c != '.' && !c.is_ascii_digit())?;
-    let (_, size) = UNITS.into_iter().find(|(unit, _)| *unit == text[digits..].trim_start())?;
-    let amount: f64 = text[..digits].parse().ok()?;
-    Duration::try_from_secs_f64(amount * size as f64 / 1000.0).ok()
+    Duration::try_from_secs_f64(units::parse(text, &UNITS)? / 1000.0).ok()
 }
 
 pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -29,21 +22,8 @@ pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Re
 }
 
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    deserializer.deserialize_str(DurationVisitor)
-}
-
-struct DurationVisitor;
-
-impl Visitor<'_> for DurationVisitor {
-    type Value = Duration;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a duration with its unit, such as `200ms`, `30s`, `5m` or `2h`")
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Duration, E> {
-        parse(value).ok_or_else(|| E::invalid_value(de::Unexpected::Str(value), &self))
-    }
+    let expecting = "a duration with its unit, such as `200ms`, `30s`, `5m` or `2h`";
+    deserializer.deserialize_str(Written { expecting, parse })
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod size;
 mod suggest;
 mod supervision;
 mod topology;
+mod units;
 mod validate;
 
 #[cfg(test)]

@@ -1,23 +1,18 @@
 //! Sizes as people write them: `64MiB`, `512KiB`, `2GiB`. For use with `#[serde(with = "size")]`.
 
-use std::fmt;
-
-use serde::de::{self, Visitor};
 use serde::{Deserializer, Serializer};
 
-/// Units from the largest, each in bytes.
-const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+use super::units::{self, Units, Written};
+
+const UNITS: Units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// Writes a size in the largest unit that loses nothing.
 pub(super) fn text(bytes: u64) -> String {
-    let (unit, size) = UNITS.into_iter().find(|(_, size)| bytes > 0 && bytes.is_multiple_of(*size)).unwrap_or(("B", 1));
-    format!("{}{unit}", bytes / size)
+    units::text(bytes, &UNITS, "B")
 }
 
 fn parse(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| c != '.' && !c.is_ascii_digit())?;
-    let (_, size) = UNITS.into_iter().find(|(unit, _)| *unit == text[digits..].trim_start())?;
-    let bytes = text[..digits].parse::<f64>().ok()? * size as f64;
+    let bytes = units::parse(text, &UNITS)?;
     // Beyond that, whole numbers are no longer exact.
     (bytes < 2f64.powi(53)).then_some(bytes.round() as u64)
 }
@@ -27,21 +22,8 @@ pub(super) fn serialize<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::
 }
 
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    deserializer.deserialize_str(SizeVisitor)
-}
-
-struct SizeVisitor;
-
-impl Visitor<'_> for SizeVisitor {
-    type Value = u64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a size with its unit, such as `512KiB`, `64MiB` or `2GiB`")
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<u64, E> {
-        parse(value).ok_or_else(|| E::invalid_value(de::Unexpected::Str(value), &self))
-    }
+    let expecting = "a size with its unit, such as `512KiB`, `64MiB` or `2GiB`";
+    deserializer.deserialize_str(Written { expecting, parse })
 }
 
 #[cfg(test)]
