@@ -115,6 +115,7 @@ impl Policy {
             cooldown: *cooldown,
             clear,
             max: *max,
+            doubt: None,
         })
     }
 

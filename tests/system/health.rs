@@ -227,7 +227,7 @@ async fn the_same_over_a_longer_run() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; `just health` runs it"]
 async fn a_reward_for_something_else_is_noticed_and_the_run_ends_before_it_has_done_its_worst() {
-    let sets = [&MIDDLE[..], &["training.learning_rate=1e-3"]].concat();
+    let sets = [&LONG[..], &["training.save_every=1", "environment.rung=standard"]].concat();
     beside("reward for length", &sets, Plant::Nothing, true, "reward_without_success", 1, 20).await;
 }
 

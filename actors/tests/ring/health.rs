@@ -12,7 +12,7 @@ use crate::rig::{Ran, Rig, sometimes_echo};
 
 fn rule(when: &str, directives: Vec<Directive>) -> Rule {
     let when = when.parse().unwrap();
-    Rule { name: "test".into(), when, hold: 1, directives, acts: true, cooldown: 0, clear: None, max: 1 }
+    Rule { name: "test".into(), when, hold: 1, directives, acts: true, cooldown: 0, clear: None, max: 1, doubt: None }
 }
 
 fn ruled(rule: Rule) -> Rig {

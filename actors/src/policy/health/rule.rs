@@ -24,6 +24,8 @@ pub struct Rule {
     pub clear: Option<Condition>,
     /// How often it fires, at most.
     pub max: u32,
+    /// When a policy is in doubt before the rule fires, so that a run never goes back to it; without it, once `when` holds.
+    pub doubt: Option<Condition>,
 }
 
 /// Where a rule stands.
@@ -31,6 +33,9 @@ pub struct Rule {
 pub(super) struct Standing {
     /// Steps in a row for which its condition has held.
     pub(super) held: u64,
+    /// Steps in a row for which the policy has been in doubt.
+    #[serde(default)]
+    pub(super) doubted: u64,
     /// The step since which it has held long enough.
     pub(super) since: Option<u64>,
     /// It has fired, and its condition has held ever since.
@@ -82,6 +87,8 @@ impl Standing {
             None => holds == Some(false),
         };
         self.spent &= !cleared;
+        let doubtful = rule.doubt.as_ref().map_or(holds, |doubt| doubt.holds(known));
+        self.doubted = if doubtful == Some(true) { self.doubted + 1 } else { 0 };
         if holds != Some(true) {
             (self.held, self.since) = (0, None);
             return Finding::Quiet;
@@ -105,7 +112,7 @@ impl Standing {
 
     /// The run has gone back to where its condition did not hold. What was done, and when, is not forgotten.
     pub(super) fn rewound(self) -> Self {
-        Self { held: 0, since: None, spent: false, ..self }
+        Self { held: 0, doubted: 0, since: None, spent: false, ..self }
     }
 }
 
@@ -124,6 +131,7 @@ mod tests {
             cooldown: 0,
             clear: None,
             max: 9,
+            doubt: None,
         }
     }
 

@@ -86,6 +86,7 @@ fn rule(name: &str, when: &str, hold: u64, directives: &[Directive]) -> Rule {
         cooldown: 5,
         clear: None,
         max: 3,
+        doubt: None,
     }
 }
 
@@ -115,9 +116,12 @@ fn faults() -> Vec<Rule> {
 fn care(limits: &Limits) -> Vec<Rule> {
     let slower = Directive::ScaleLr(scale(limits.slower, Some(1e-8), None));
     let tether = Directive::ScaleKl(scale(2.0, Some(0.01), Some(0.5)));
-    let hacked = |name: &str, when: &str, hold: u64| {
+    // By the time it is certain, much is lost; what was learned since it began is not to be gone back to.
+    let hacked = |signal: &str, hold: u64| {
         let reason = "the reward rises while what it stands for falls: it rewards something else".to_owned();
-        rule(name, when, hold, &[Directive::Rewind, Directive::Stop { reason }])
+        let doubt = FromStr::from_str(&format!("{signal} > 0.1")).ok();
+        let when = format!("{signal} > 0.4");
+        Rule { doubt, ..rule(signal, &when, hold, &[Directive::Rewind, Directive::Stop { reason }]) }
     };
     vec![
         rule("kl_drift", &format!("kl > {}", limits.kl), 3, &[tether, slower.clone()]),
@@ -138,8 +142,8 @@ fn care(limits: &Limits) -> Vec<Rule> {
             1,
             &[Directive::ScaleTemperature(scale(8.0, None, Some(1.0)))],
         ),
-        hacked("reward_without_success", "reward_without_success > 0.4", 3),
-        hacked("reward_hacking", "reward_hacking > 0.4", 1),
+        hacked("reward_without_success", 3),
+        hacked("reward_hacking", 1),
     ]
 }
 

@@ -97,7 +97,7 @@ impl Health {
             let standing = self.standings.entry(rule.name.clone()).or_default();
             let known = Known { now: &now, past: &self.past };
             let finding = standing.look(rule, &known, self.looks, metrics.step);
-            self.doubtful |= standing.held > 0 && rule.doubts();
+            self.doubtful |= standing.doubted > 0 && rule.doubts();
             if let Some(since_step) = standing.since {
                 note(&mut verdict.status, rule, finding, since_step, &signals);
             }
@@ -113,7 +113,7 @@ impl Health {
                 Finding::Exhausted => continue,
             };
             // A step shows what the step before it did to the policy; so the policy that two steps before led to was still well.
-            let well = (metrics.step + 1).saturating_sub(standing.held + 2);
+            let well = (metrics.step + 1).saturating_sub(standing.held.max(standing.doubted) + 2);
             let mut actions = Vec::new();
             for directive in &directives {
                 actions.push(carry_out(directive, &policies.configured, &mut self.adjustments, metrics.learner.lr));

@@ -9,7 +9,7 @@ use super::*;
 
 fn rule(name: &str, when: &str, directives: Vec<Directive>) -> Rule {
     let when = when.parse().unwrap();
-    Rule { name: name.into(), when, hold: 1, directives, acts: true, cooldown: 0, clear: None, max: 2 }
+    Rule { name: name.into(), when, hold: 1, directives, acts: true, cooldown: 0, clear: None, max: 2, doubt: None }
 }
 
 fn policies(rules: Vec<Rule>) -> Policies {
@@ -80,6 +80,19 @@ fn a_condition_that_only_begins_to_hold_casts_doubt_already() {
     let mut health = Health::default();
     health.examine(&policies, &with_kl(1, 2.0), Beside::WELL);
     assert!(health.doubtful, "a checkpoint made now is no place to go back to");
+}
+
+#[test]
+fn a_run_goes_back_to_before_there_was_any_doubt() {
+    let doubt = Some("kl > 0.5".parse().unwrap());
+    let policies = policies(vec![Rule { doubt, ..rule("far", "kl > 1", vec![Directive::Rewind]) }]);
+    let mut health = Health::default();
+    (1..=5).for_each(|step| drop(health.examine(&policies, &with_kl(step, 0.1), Beside::WELL)));
+    assert!(!health.doubtful);
+    (6..=8).for_each(|step| drop(health.examine(&policies, &with_kl(step, 0.7), Beside::WELL)));
+    assert!(health.doubtful, "though nothing was done about it");
+    // Step 6 shows what step 5 did, so the policy that four steps led to was the last good one.
+    assert_eq!(health.examine(&policies, &with_kl(9, 2.0), Beside::WELL).rewind, Some(4));
 }
 
 #[test]
