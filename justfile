@@ -36,7 +36,7 @@ train CONFIG='config/quickstart.yaml':
 
 # A hundred runs, each killed at a random moment and resumed: minutes.
 kills:
-    cargo test --release -p stateset-agents --test system -- --ignored --nocapture a_hundred_kills
+    cargo test --workspace --test system a_hundred_kills -- --ignored --nocapture
 
 # What the actor layer costs beside its rivals, whole runs at scale, and eight hours in five minutes.
 bench:
@@ -48,4 +48,4 @@ ci:
 
 # Training that is made to fail, with health rules and without, and ten runs that are not: minutes.
 health:
-    cargo test -p stateset-agents --test system health -- --include-ignored --nocapture --test-threads 1
+    cargo test --workspace --test system health -- --include-ignored --nocapture --test-threads 1
