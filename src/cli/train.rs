@@ -11,7 +11,7 @@ use clap::Args;
 use stateset_actors::policy::Profile;
 use stateset_actors::protocol::FinishReason;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tracing_subscriber::EnvFilter;
 
 use super::auto::{self, Choice};
@@ -125,7 +125,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     if args.supervise {
         return supervise(args);
     }
-    let requests = if args.worker { Some(lifeline::hold()?) } else { None };
+    let requests = if args.worker { lifeline::hold()? } else { lifeline::Requests::default() };
     let progress = Arc::new(Progress::new());
     let listener = progress.clone();
     let (sets, choice) = settled(args)?;
@@ -149,8 +149,9 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     progress.begin(&runtime);
     let result = super::async_runtime()?.block_on(async {
         let watching = tokio::spawn(progress.clone().watch(runtime.vitals(), runtime.restarts()));
-        let listening = tokio::spawn(heed(requests, runtime.interrupter(), progress.clone()));
-        let rereading = tokio::spawn(heed_hangup(rereader(args), runtime.reloader(), log_from, progress.clone()));
+        let listening = tokio::spawn(heed(requests.ends, runtime.interrupter(), progress.clone()));
+        let rereading =
+            tokio::spawn(heed_hangup(requests.reloads, rereader(args), runtime.reloader(), log_from, progress.clone()));
         let result = runtime.run().await;
         watching.abort();
         listening.abort();
@@ -204,8 +205,8 @@ fn supervise(args: &TrainArgs) -> Result<ExitCode> {
     Ok(ExitCode::from(Worker::new(&config, command(args.resume)?, command(true)?, args.resume).keep_running()?))
 }
 
-/// Requests to end, from the process that supervises this one.
-type Requests = UnboundedReceiver<()>;
+/// What the process asks for that supervises this one, if there is one.
+type Requests = Option<UnboundedReceiver<()>>;
 
 /// What was typed, as the worker gets it.
 fn worker_arguments(typed: &[OsString], resume: bool) -> Vec<OsString> {
@@ -215,14 +216,11 @@ fn worker_arguments(typed: &[OsString], resume: bool) -> Vec<OsString> {
 }
 
 /// The first Ctrl-C, or request to end, saves and ends; the second ends at once, and the run can be resumed from its last checkpoint.
-async fn heed(requests: Option<Requests>, interrupter: Interrupter, progress: Arc<Progress>) {
+async fn heed(mut requests: Requests, interrupter: Interrupter, progress: Arc<Progress>) {
     let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     let (Ok(mut interrupts), Ok(mut ends)) = signals else { return };
-    // Without a parent nothing comes through this one.
-    let (_open, closed) = unbounded_channel();
-    let mut requests = requests.unwrap_or(closed);
     let mut asked = async || {
-        tokio::select! { _ = interrupts.recv() => {}, _ = ends.recv() => {}, _ = requests.recv() => {} }
+        tokio::select! { _ = interrupts.recv() => {}, _ = ends.recv() => {}, () = lifeline::next(&mut requests) => {} }
     };
     asked().await;
     progress.note("interrupted: saving and ending after this step (Ctrl-C again ends at once)");
@@ -237,15 +235,17 @@ fn rereader(args: &TrainArgs) -> impl Fn() -> Result<Config, Problems> + Send + 
     move || super::validate::check(&path, &sets, &Kinds::default())
 }
 
-/// SIGHUP has the configuration read again, and the run go on with it if it can.
+/// SIGHUP, here or at the process that supervises this one, has the configuration read again, and the run go on with it if it can.
 async fn heed_hangup(
+    mut requests: Requests,
     read: impl Fn() -> Result<Config, Problems> + Send,
     reloader: Reloader,
     log_from: impl Fn(Verbosity) + Send,
     progress: Arc<Progress>,
 ) {
     let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
-    while hangups.recv().await.is_some() {
+    loop {
+        tokio::select! { _ = hangups.recv() => {}, () = lifeline::next(&mut requests) => {} }
         let config = read();
         let level = config.as_ref().ok().map(|config| config.logging.level);
         match reloader.reload(config).await {

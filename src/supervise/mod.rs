@@ -70,6 +70,7 @@ impl Worker {
 
     async fn watch(mut self) -> Result<u8> {
         let (mut interrupts, mut ends) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut hangups = signal(SignalKind::hangup())?;
         let mut watch = Watch::new(self.intensity, self.backoff, self.random);
         let born = Instant::now();
         loop {
@@ -88,6 +89,10 @@ impl Worker {
                     status = &mut waiting => break status?.context("cannot wait for the worker")?,
                     _ = interrupts.recv() => {}
                     _ = ends.recv() => {}
+                    _ = hangups.recv() => {
+                        lifeline::ask_to_reload(&mut line);
+                        continue;
+                    }
                 }
                 watch.end();
                 lifeline::ask_to_end(&mut line);

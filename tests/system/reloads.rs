@@ -154,11 +154,21 @@ fn text() -> String {
 
 #[test]
 fn a_hangup_has_the_file_read_again_with_what_was_laid_over_it() {
+    hung_up_on(&[]);
+}
+
+#[test]
+fn a_hangup_reaches_the_worker_of_a_supervised_run() {
+    hung_up_on(&["--supervise"]);
+}
+
+fn hung_up_on(arguments: &[&str]) {
     let (lab, text) = (Lab::new(), text());
     let file = lab.runs().join("small.yaml");
     fs::write(&file, &text).unwrap();
     let mut command = stateset();
     command.arg("train").arg(&file).arg("--output-dir").arg(lab.runs()).args(["--set", "training.keep_checkpoints=4"]);
+    command.args(arguments);
     let mut running = Running::start(&mut command);
     let pid = running.child.id().to_string();
     let hang_up = |save_every: &str| {
