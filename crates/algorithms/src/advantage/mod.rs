@@ -1,7 +1,9 @@
 //! Credit: how much better an answer was than could be expected.
 
 mod estimator;
+mod gae;
 mod group;
 
 pub use estimator::{Advantage, Answer};
+pub use gae::Gae;
 pub use group::is_flat;
