@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::report::interval;
+use crate::report::statistics::{interval, mean, student, variance};
 use crate::run_folder::RunFolder;
 use crate::runtime::read_result;
 
@@ -38,21 +38,14 @@ impl Calm {
 pub(crate) fn expected(calm: &[Calm]) -> Option<(f64, f64)> {
     let first = calm.first()?;
     let runs = calm.len() as f64;
-    let mean = calm.iter().map(|run| run.success).sum::<f64>() / runs;
+    let rates: Vec<f64> = calm.iter().map(|run| run.success).collect();
+    let mean = mean(&rates);
     let (low, high) = interval(mean, calm.iter().map(|run| run.episodes).min().unwrap_or(first.episodes));
     let Some(t) = calm.len().checked_sub(1).filter(|freedom| *freedom > 0).map(student) else {
         return Some((low, high));
     };
-    let variance = calm.iter().map(|run| (run.success - mean).powi(2)).sum::<f64>() / (runs - 1.0);
-    let reach = t * (variance * (1.0 + 1.0 / runs)).sqrt();
+    let reach = t * (variance(&rates) * (1.0 + 1.0 / runs)).sqrt();
     Some((low.min(mean - reach).max(0.0), high.max(mean + reach).min(1.0)))
-}
-
-/// The 97.5 % quantile of Student's distribution. Beyond the table it is rounded up to the last one in it.
-fn student(freedom: usize) -> f64 {
-    const TABLE: [f64; 15] =
-        [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131];
-    TABLE[freedom.clamp(1, TABLE.len()) - 1]
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod auto;
 pub mod chaos;
 pub mod chat;
+pub mod compare;
 mod console;
 pub mod diff;
 pub mod errors;
@@ -47,6 +48,10 @@ enum Command {
     #[command(after_help = "Examples:\n  stateset evaluate runs/quickstart\n  \
         stateset evaluate runs/quickstart --rung hard --num-episodes 512 --output-file hard.json")]
     Evaluate(evaluate::EvaluateArgs),
+    /// Put several runs side by side
+    #[command(after_help = "Examples:\n  stateset compare runs/grpo runs/grpo-2 runs/dpo\n  \
+        stateset compare runs/* --output-file comparison.html")]
+    Compare(compare::CompareArgs),
     /// Talk to a trained policy
     #[command(after_help = "Examples:\n  stateset chat runs/quickstart\n  \
         echo 'hi, my account is K7Q2M. where is my order?' | stateset chat runs/quickstart")]
@@ -106,6 +111,7 @@ pub fn run() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Evaluate(args) => evaluate::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Compare(args) => compare::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Chat(args) => chat::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Validate(ConfigArgs { config, sets }) => {
             validate::run(&config, &sets, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS)

@@ -66,6 +66,13 @@ impl Config {
 }
 
 impl Fingerprint {
+    /// The same without a setting.
+    #[must_use]
+    pub fn without(mut self, key: &str) -> Self {
+        self.0.remove(key);
+        self
+    }
+
     /// Adds something else that determines the result, such as the digest of the domain's file.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl fmt::Display) -> Self {

@@ -27,6 +27,60 @@ const HEIGHT: f64 = 230.0;
 /// Room for the axes' labels: left, right, top, bottom.
 const MARGIN: (f64, f64, f64, f64) = (46.0, 14.0, 12.0, 28.0);
 
+/// What several runs measured, in one chart.
+pub(super) struct Curves<'a> {
+    pub(super) title: &'a str,
+    pub(super) about: &'a str,
+    pub(super) unit: Unit,
+    pub(super) curves: Vec<Curve<'a>>,
+}
+
+/// One recipe's course: the mean of its seeds, and how far they reach.
+pub(super) struct Curve<'a> {
+    pub(super) name: &'a str,
+    pub(super) mean: Vec<(u64, f64)>,
+    /// Step, lowest and highest.
+    pub(super) band: Vec<(u64, f64, f64)>,
+}
+
+impl Curves<'_> {
+    pub(super) fn render(&self) -> String {
+        // The widest curve decides about the axes.
+        let points = self.curves.iter().flat_map(|curve| curve.mean.iter().copied()).collect();
+        let frame = Chart { title: self.title, about: self.about, unit: self.unit, points, levels: Vec::new() };
+        let plot = frame.plot();
+        let drawn = self.curves.iter().enumerate().map(|(at, curve)| {
+            let window = 1 + curve.mean.len() / 15;
+            let mean = line("mean", &plot, &moving_mean(&curve.mean, window));
+            format!("<g class=\"curve c{}\">{}{mean}</g>", at % COLOURS, band(&plot, &curve.band))
+        });
+        let key = self.curves.iter().enumerate();
+        let key = key.map(|(at, curve)| format!("<span class=\"key c{}\">{}</span>", at % COLOURS, escape(curve.name)));
+        format!(
+            "<figure><figcaption><b>{}</b> <span>{}</span><div>{}</div></figcaption>\
+             <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">{}{}</svg></figure>",
+            escape(self.title),
+            escape(self.about),
+            key.collect::<String>(),
+            escape(self.title),
+            frame.axes(&plot),
+            drawn.collect::<String>(),
+        )
+    }
+}
+
+fn band(plot: &Plot, band: &[(u64, f64, f64)]) -> String {
+    let finite: Vec<_> = band.iter().filter(|(_, low, high)| low.is_finite() && high.is_finite()).collect();
+    let there = finite.iter().map(|(step, _, high)| (*step, *high));
+    let back = finite.iter().rev().map(|(step, low, _)| (*step, *low));
+    let corners: Vec<String> =
+        there.chain(back).map(|(step, value)| format!("{:.1},{:.1}", plot.x(step as f64), plot.y(value))).collect();
+    format!("<polygon class=\"band\" points=\"{}\"/>", corners.join(" "))
+}
+
+/// Colours that curves are told apart by; then they begin again.
+const COLOURS: usize = 8;
+
 impl Chart<'_> {
     pub(super) fn render(&self) -> String {
         let plot = self.plot();
@@ -202,6 +256,19 @@ mod tests {
         let chart = Chart { title: "x", about: "", unit: Unit::Share, points, levels: Vec::new() };
         let svg = chart.render();
         assert_eq!((svg.matches("<title>").count(), svg.contains("NaN")), (3, false));
+    }
+
+    #[test]
+    fn each_curve_has_its_colour_its_band_and_its_name() {
+        let curve =
+            |name| Curve { name, mean: vec![(1, 0.2), (2, 0.6)], band: vec![(1, 0.1, 0.3), (2, f64::NAN, 0.7)] };
+        let curves = vec![curve("grpo"), curve("<dpo>")];
+        let svg = Curves { title: "x", about: "", unit: Unit::Share, curves }.render();
+        assert!(
+            svg.contains("<span class=\"key c1\">&lt;dpo&gt;</span>") && svg.contains("<g class=\"curve c1\">"),
+            "{svg}"
+        );
+        assert!(!svg.contains("NaN") && svg.matches("<polygon").count() == 2);
     }
 
     #[test]

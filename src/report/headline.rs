@@ -1,6 +1,7 @@
 //! The numbers a reader looks for first.
 
 use super::html::{count, number, percent, time};
+use super::statistics::interval;
 use super::{Measure, Summary};
 
 pub(super) fn section(summary: &Summary) -> String {
@@ -59,25 +60,4 @@ fn plain(label: &str, value: &str, note: &str) -> String {
 fn losses(summary: &Summary) -> String {
     let Summary { episodes_failed, episodes_lost, episodes_duplicated, .. } = summary;
     format!("{episodes_failed} given up on, {episodes_lost} lost, {episodes_duplicated} counted twice")
-}
-
-/// Wilson's 95 % interval of a rate measured `n` times: unlike the usual one it stays within 0 and 1, and is honest near both.
-pub(crate) fn interval(rate: f64, n: u64) -> (f64, f64) {
-    let (n, z) = (n.max(1) as f64, 1.96_f64);
-    let centre = (rate + z * z / (2.0 * n)) / (1.0 + z * z / n);
-    let reach = z / (1.0 + z * z / n) * (rate * (1.0 - rate) / n + z * z / (4.0 * n * n)).sqrt();
-    ((centre - reach).max(0.0), (centre + reach).min(1.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interval_is_wilsons() {
-        // 8 of 10: centre (.8 + .19208) / 1.38416 = .71674, reach 1.96 / 1.38416 * sqrt(.016 + .0096040) = .22658.
-        let (low, high) = interval(0.8, 10);
-        assert!((low - 0.4902).abs() < 1e-3 && (high - 0.9433).abs() < 1e-3, "{low} {high}");
-        assert_eq!(interval(0.0, 256).0, 0.0);
-    }
 }

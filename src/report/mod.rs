@@ -4,12 +4,14 @@
 //! titles, light and dark follow the reader's system. Everything that came out of a run is escaped, since a policy may well say `<b>`.
 
 mod chart;
+mod compare;
 mod conversation;
 mod curves;
 mod headline;
 mod health;
 mod html;
 mod incidents;
+pub(crate) mod statistics;
 mod summary;
 
 #[cfg(test)]
@@ -18,8 +20,8 @@ mod tests;
 use stateset_domain::StepMetrics;
 use stateset_telemetry::TimedEvent;
 
+pub(crate) use compare::{Comparison, Recipe};
 pub use conversation::{Conversation, Pair};
-pub(crate) use headline::interval;
 pub use summary::{Measure, Summary};
 
 /// Everything the page is made from.
@@ -57,12 +59,15 @@ impl Report<'_> {
                 html::escape(self.config)
             ),
         ];
-        format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{name} · training report</title>\n\
-             <style>\n{STYLE}</style>\n</head>\n<body>\n<header><p>StateSet Agents · training report</p><h1>{name}</h1></header>\n\
-             <main>\n{}\n</main>\n</body>\n</html>\n",
-            sections.join("\n")
-        )
+        page("training report", &name, &sections.join("\n"))
     }
+}
+
+fn page(kind: &str, name: &str, sections: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{name} · {kind}</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<header><p>StateSet Agents · {kind}</p><h1>{name}</h1></header>\n\
+         <main>\n{sections}\n</main>\n</body>\n</html>\n",
+    )
 }

@@ -164,8 +164,10 @@ impl Family {
                 },
                 Decision::SetAside(aside) => self.set_aside(aside),
                 Decision::Finish { child } => {
-                    let (supervisor, child) = (self.name.clone(), self.child_name(child));
-                    self.environment.sink.emit(Fact::SupervisorFinished { supervisor, child });
+                    self.tell(|| Fact::SupervisorFinished {
+                        supervisor: self.name.clone(),
+                        child: self.child_name(child),
+                    });
                     return Outcome::Finishes;
                 }
                 Decision::GiveUp { child, cause, reason, restarts_in_window } => {
@@ -187,7 +189,7 @@ impl Family {
     fn arm(&mut self, plan: Plan, at_once: bool) -> VecDeque<Decision> {
         let Plan { ticket, child, restarting, delay, restarts_in_window } = plan;
         restarting.iter().filter_map(|key| self.children.get(key)).for_each(|child| child.spec.line.wait(delay));
-        self.environment.sink.emit(Fact::RestartScheduled {
+        self.tell(|| Fact::RestartScheduled {
             supervisor: self.name.clone(),
             child: self.child_name(child),
             restarting: restarting.iter().map(|key| self.child_name(*key)).collect(),
@@ -215,7 +217,7 @@ impl Family {
         let SetAside { child: key, cause, reason, restarts_in_window, quarantine } = aside;
         let why = self.failure(key, cause, reason, restarts_in_window);
         let (chain, (_, root)) = (why.chain(), why.root_cause());
-        self.environment.sink.emit(Fact::ChildSetAside {
+        self.tell(|| Fact::ChildSetAside {
             supervisor: self.name.clone(),
             child: why.child.clone(),
             restarts_in_window,
@@ -236,7 +238,7 @@ impl Family {
 
     fn give_up(&mut self, key: ChildKey, cause: ExitCause, reason: GiveUpReason, restarts_in_window: u32) -> GaveUp {
         let gave_up = self.failure(key, cause, reason, restarts_in_window);
-        self.environment.sink.emit(Fact::Escalated {
+        self.tell(|| Fact::Escalated {
             supervisor: self.name.clone(),
             child: gave_up.child.clone(),
             restarts_in_window,
@@ -274,8 +276,11 @@ impl Family {
                 child.live = Some(live);
                 child.spec.line.up();
                 if !child.is_passing() {
-                    let (supervisor, child) = (self.name.clone(), child.spec.name.clone());
-                    self.environment.sink.emit(Fact::ChildStarted { supervisor, child, incarnation });
+                    self.tell(|| Fact::ChildStarted {
+                        supervisor: self.name.clone(),
+                        child: self.child_name(key),
+                        incarnation,
+                    });
                 }
                 Ok(())
             }
@@ -337,7 +342,7 @@ impl Family {
             }
         }
         let (supervisor, child) = (self.name.clone(), self.child_name(key));
-        self.environment.sink.emit(Fact::ChildStopped { supervisor: supervisor.clone(), child: child.clone(), means });
+        self.tell(|| Fact::ChildStopped { supervisor: supervisor.clone(), child: child.clone(), means });
         Stopped { supervisor, child, means }
     }
 
@@ -346,12 +351,18 @@ impl Family {
         if child.is_passing() && !cause.is_abnormal() {
             return;
         }
-        self.environment.sink.emit(Fact::ChildExited {
+        self.tell(|| Fact::ChildExited {
             supervisor: self.name.clone(),
             child: child.spec.name.clone(),
             incarnation: child.incarnation,
             cause: cause.clone(),
         });
+    }
+
+    fn tell(&self, fact: impl FnOnce() -> Fact) {
+        if self.environment.sink.listens() {
+            self.environment.sink.emit(fact());
+        }
     }
 
     fn child_name(&self, key: ChildKey) -> String {

@@ -43,6 +43,10 @@ fn kill(count: usize, seed: u64) {
         expect(0, &mut lab.resume());
         assert_undisturbed(&lab.run());
         *kills.entry(steps).or_default() += 1;
+        let done = kills.values().sum::<usize>();
+        if done.is_multiple_of(10) {
+            eprintln!("{done} of {count}");
+        }
     }
     eprintln!("{count} kills, each resumed to the undisturbed weights; by steps taken when it came: {kills:?}");
 }

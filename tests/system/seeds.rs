@@ -2,7 +2,7 @@
 
 use stateset_agents::read_result;
 
-use crate::lab::{Lab, assert_undisturbed, expect, undisturbed};
+use crate::lab::{Lab, assert_undisturbed, expect, stateset, stderr, stdout, undisturbed};
 
 #[test]
 fn the_same_seed_gives_the_same_policy() {
@@ -17,6 +17,28 @@ fn another_seed_gives_another_policy() {
     expect(0, lab.train().args(["--seed", "1"]));
     let digest = |run| read_result(run).unwrap().policy_digest;
     assert_ne!(digest(&lab.run()), digest(undisturbed()));
+}
+
+#[test]
+fn seeds_are_compared_as_one_recipe() {
+    let lab = Lab::new();
+    for seed in ["0", "1"] {
+        expect(0, lab.train().args(["--seed", seed, "--set", "training.steps=2"]));
+    }
+    expect(
+        0,
+        lab.train().args(["--set", "training.algorithm=dpo", "--set", "run.name=dpo", "--set", "training.steps=2"]),
+    );
+    let (page, run) = (lab.runs().join("comparison.html"), |name: &str| lab.runs().join(name));
+    let mut command = stateset();
+    command.arg("compare").args([run("small"), run("small-2"), run("dpo")]).arg("--output-file").arg(&page);
+    let told = stdout(&expect(0, &mut command));
+    let rows: Vec<&str> = told.lines().collect();
+    assert!(rows[1].starts_with("small   0 1 ") && rows[2].starts_with("dpo     0 "), "{told}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<span class=\"key c1\">dpo</span>") && !page.contains("<script"));
+    let told = stderr(&expect(2, stateset().arg("compare").arg(lab.runs())));
+    assert!(told.contains("is not a run"), "{told}");
 }
 
 #[test]

@@ -1,0 +1,54 @@
+//! `stateset compare RUN...`: several runs side by side.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use stateset_telemetry::MetricsLog;
+
+use crate::config::Fingerprint;
+use crate::report::{Comparison, Recipe};
+use crate::resume::Recorded;
+use crate::run_folder::{RunFolder, write_whole};
+use crate::runtime::read_result;
+
+/// Options of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// The runs' folders; runs that differ in their seed only are one recipe
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Also draw their curves, on a page of its own
+    #[arg(long, value_name = "FILE")]
+    output_file: Option<PathBuf>,
+}
+
+/// Writes what each recipe came to.
+///
+/// # Errors
+/// If a folder is no run's, or none of the runs was finished.
+pub fn run(args: &CompareArgs, out: &mut impl Write) -> Result<()> {
+    let mut recipes: Vec<(Fingerprint, Recipe)> = Vec::new();
+    for path in &args.runs {
+        let files = RunFolder::inspect(path)?;
+        let config = Recorded::of(&files)?.config;
+        let summary = read_result(&files).with_context(|| format!("{} has not been finished", path.display()))?;
+        let run = (summary, MetricsLog::read(&files.metrics())?);
+        let (fingerprint, name) = (config.fingerprint().without("run.seed"), config.run.name);
+        match recipes.iter_mut().find(|(other, recipe)| *other == fingerprint && recipe.name == name) {
+            Some((_, recipe)) => recipe.runs.push(run),
+            None => recipes.push((fingerprint, Recipe { name, runs: vec![run] })),
+        }
+    }
+    let comparison = Comparison(recipes.into_iter().map(|(_, recipe)| recipe).collect());
+    if comparison.is_empty() {
+        bail!("none of these runs has come to its end: there is nothing to compare");
+    }
+    write!(out, "{}", comparison.table())?;
+    if let Some(path) = &args.output_file {
+        write_whole(path, &comparison.render())?;
+        writeln!(out, "\n  curves  {}", path.display())?;
+    }
+    Ok(())
+}
