@@ -36,7 +36,7 @@ train CONFIG='config/quickstart.yaml':
 
 # A hundred runs, each killed at a random moment and resumed: minutes.
 kills:
-    cargo test --workspace --test system a_hundred_kills -- --ignored --nocapture
+    cargo test --workspace --test system a_hundred_kills -- --ignored --nocapture --test-threads 1
 
 # What the actor layer costs beside its rivals, whole runs at scale, and eight hours in five minutes.
 bench:

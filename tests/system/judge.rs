@@ -165,6 +165,7 @@ async fn a_judge_that_refuses_ends_the_run_with_what_it_said() {
     let ran = tokio::task::spawn_blocking(move || expect(1, stateset().arg("train").arg(file))).await.unwrap();
     let told = stderr(&ran);
     let last = told.lines().last().unwrap();
+    // Judge or learner, whoever is the first to be given up on.
     assert!(last.starts_with("error: the runtime gave up"), "{told}");
     let said = format!("{}/chat/completions answered 401 Unauthorized", server.endpoint());
     assert!(last.contains(&said), "{told}");

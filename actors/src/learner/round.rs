@@ -29,7 +29,7 @@ pub(super) struct Rollout {
     /// For training, the step that it is for, from 1; for an evaluation, the steps that its policy has taken.
     step: u64,
     started: Instant,
-    /// Why the episode that was given up on last failed.
+    /// Why the last attempt at an episode failed that says so.
     failure: Option<FailureKind>,
     /// Attempts that wait for a permit, in order.
     pending: VecDeque<(EpisodeId, u32)>,
@@ -144,7 +144,8 @@ impl Run {
     ) -> Result<(), LearnerFailure> {
         let decision = self.round_of(episode).map(|rollout| {
             let decision = rollout.round.abort(epoch, episode, attempt, &failure);
-            if decision == Decision::GiveUp {
+            // A conversation that was lost was lost to somebody else's failure, which says more.
+            if failure != FailureKind::Abandoned || rollout.failure.is_none() {
                 rollout.failure = Some(failure.clone());
             }
             rollout.look_at_clock();
