@@ -10,7 +10,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use stateset_benches::{Rival, Row, Table, measure, median, percentile};
 use stateset_domain::Stream;
 use stateset_supervisors::{Budgets, ChildSpec, Handle, Restart, StartContext, Strategy, SupervisorSpec, Tree};
-use stateset_telemetry::{EventSink, Memory, Nowhere};
+use stateset_telemetry::{Memory, Nowhere};
 use tokio::runtime::Runtime;
 
 use crate::rivals::{Client, Counter, DEADLINE, Kameo, KameoAsk, Message, Ours, patient};
@@ -101,16 +101,14 @@ impl Actor for Parent {
 /// measured on, and on a single thread, where nobody has to be woken up.
 pub(crate) fn restart(runtime: &Runtime, count: usize, rounds: usize) -> Table {
     let alone = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let names = ["ractor, by hand", "ours", "ours, events kept", "kameo", "ractor, one thread", "ours, one thread"];
-    let mut samples: [(&str, Vec<f64>); 6] = names.map(|name| (name, Vec::new()));
-    let (silent, kept) = (|| Arc::new(Nowhere), || Arc::new(Memory::default()));
+    let names = ["ractor, by hand", "ours", "kameo", "ractor, one thread", "ours, one thread"];
+    let mut samples: [(&str, Vec<f64>); 5] = names.map(|name| (name, Vec::new()));
     for _ in 0..rounds {
         samples[0].1.extend(runtime.block_on(runtime.spawn(restart_by_hand(count))).unwrap());
-        samples[1].1.extend(runtime.block_on(runtime.spawn(restart_ours(count, silent()))).unwrap());
-        samples[2].1.extend(runtime.block_on(runtime.spawn(restart_ours(count, kept()))).unwrap());
-        samples[3].1.extend(runtime.block_on(runtime.spawn(restart_kameo(count))).unwrap());
-        samples[4].1.extend(alone.block_on(restart_by_hand(count)));
-        samples[5].1.extend(alone.block_on(restart_ours(count, silent())));
+        samples[1].1.extend(runtime.block_on(runtime.spawn(restart_ours(count))).unwrap());
+        samples[2].1.extend(runtime.block_on(runtime.spawn(restart_kameo(count))).unwrap());
+        samples[3].1.extend(alone.block_on(restart_by_hand(count)));
+        samples[4].1.extend(alone.block_on(restart_ours(count)));
     }
     let base = median(samples[0].1.clone());
     let row = |(name, samples): (&str, Vec<f64>)| Row {
@@ -149,7 +147,7 @@ async fn restart_by_hand(count: usize) -> Vec<f64> {
     samples
 }
 
-async fn restart_ours(count: usize, events: Arc<dyn EventSink>) -> Vec<f64> {
+async fn restart_ours(count: usize) -> Vec<f64> {
     let child = Handle::new("counter");
     let (sender, mut current) = tokio::sync::watch::channel(0);
     let (published, sender) = (child.clone(), Arc::new(sender));
@@ -163,7 +161,7 @@ async fn restart_ours(count: usize, events: Arc<dyn EventSink>) -> Vec<f64> {
         }
     };
     let spec = ChildSpec::new("counter", Restart::Permanent, start).reached_by(&child);
-    let tree = Tree::start(patient("root", vec![spec]), events, Stream::new(1)).await.unwrap();
+    let tree = Tree::start(patient("root", vec![spec]), Arc::new(Memory::default()), Stream::new(1)).await.unwrap();
     current.mark_unchanged();
     let mut samples = Vec::with_capacity(count);
     for _ in 0..count {

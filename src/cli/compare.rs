@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use stateset_telemetry::MetricsLog;
 
 use crate::config::Fingerprint;
-use crate::report::{Comparison, Recipe};
+use crate::report::{Comparison, Recipe, Run, Summary};
 use crate::resume::Recorded;
 use crate::run_folder::{RunFolder, write_whole};
 use crate::runtime::read_result;
@@ -27,14 +27,15 @@ pub struct CompareArgs {
 /// Writes what each recipe came to.
 ///
 /// # Errors
-/// If a folder is no run's, or none of the runs was finished.
+/// If a folder is no run's, or its run was not finished.
 pub fn run(args: &CompareArgs, out: &mut impl Write) -> Result<()> {
     let mut recipes: Vec<(Fingerprint, Recipe)> = Vec::new();
     for path in &args.runs {
         let files = RunFolder::inspect(path)?;
         let config = Recorded::of(&files)?.config;
-        let summary = read_result(&files).with_context(|| format!("{} has not been finished", path.display()))?;
-        let run = (summary, MetricsLog::read(&files.metrics())?);
+        let Summary { seed, steps, base, trained, .. } = read_result(&files)?;
+        let (Some(base), Some(trained)) = (base, trained) else { bail!("{} has not been finished", path.display()) };
+        let run = Run { seed, steps, base, trained, rows: MetricsLog::read(&files.metrics())? };
         let (fingerprint, name) = (config.fingerprint().without("run.seed"), config.run.name);
         match recipes.iter_mut().find(|(other, recipe)| *other == fingerprint && recipe.name == name) {
             Some((_, recipe)) => recipe.runs.push(run),
@@ -42,9 +43,6 @@ pub fn run(args: &CompareArgs, out: &mut impl Write) -> Result<()> {
         }
     }
     let comparison = Comparison(recipes.into_iter().map(|(_, recipe)| recipe).collect());
-    if comparison.is_empty() {
-        bail!("none of these runs has come to its end: there is nothing to compare");
-    }
     write!(out, "{}", comparison.table())?;
     if let Some(path) = &args.output_file {
         write_whole(path, &comparison.render())?;

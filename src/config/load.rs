@@ -11,7 +11,7 @@ use super::problem::Sources;
 use super::read::{Fault, Mistake, read};
 use super::suggest::{nearest, quoted};
 use super::validate::{World, validate, validate_pretraining};
-use super::{Config, Pretraining, Problem, Problems, overrides, profile};
+use super::{Config, Pretraining, Problem, Problems, implied, overrides};
 use crate::topology::Kinds;
 
 impl Config {
@@ -37,7 +37,7 @@ pub fn load(
     kinds: &Kinds,
     rungs: impl Fn(&Path) -> Result<Vec<String>, String>,
 ) -> Result<Config, Problems> {
-    let mut draft = Draft::<Config>::read(path, sets, profile::lay)?;
+    let mut draft = Draft::<Config>::read(path, sets, implied::lay)?;
     let config = &mut draft.value;
     if config.run.name.is_empty() {
         config.run.name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();

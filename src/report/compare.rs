@@ -1,5 +1,6 @@
 //! Several runs on one page: what each recipe comes to over its seeds, and how.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use stateset_domain::StepMetrics;
@@ -7,14 +8,23 @@ use stateset_domain::StepMetrics;
 use super::chart::{Curve, Curves, Unit};
 use super::html::{escape, percent};
 use super::statistics::{mean, of_mean};
-use super::{Summary, page};
+use super::{Measure, page};
 
-/// Runs that differ in their seed only.
+/// A finished run.
+pub(crate) struct Run {
+    pub(crate) seed: u64,
+    pub(crate) steps: u64,
+    pub(crate) base: Measure,
+    pub(crate) trained: Measure,
+    /// A row for each step that is still there.
+    pub(crate) rows: Vec<StepMetrics>,
+}
+
+/// Runs that differ in their seed only, at least one.
 pub(crate) struct Recipe {
     /// What they are called.
     pub(crate) name: String,
-    /// Each run's result, and a row for each of its steps.
-    pub(crate) runs: Vec<(Summary, Vec<StepMetrics>)>,
+    pub(crate) runs: Vec<Run>,
 }
 
 /// Recipes side by side.
@@ -32,49 +42,40 @@ struct Row<'a> {
 }
 
 impl Recipe {
-    /// What it came to; `None` if none of its runs was finished.
-    fn row(&self) -> Option<Row<'_>> {
-        let finished: Vec<_> =
-            self.runs.iter().filter_map(|(summary, _)| Some((summary, summary.base?, summary.trained?))).collect();
-        let of = |rate: &dyn Fn(&(&Summary, super::Measure, super::Measure)) -> f64| -> Vec<f64> {
-            finished.iter().map(rate).collect()
-        };
-        let after = of(&|(_, _, trained)| trained.success_rate);
-        let episodes = finished.iter().map(|(_, _, trained)| trained.episodes).sum();
-        let seeds: Vec<String> = finished.iter().map(|(summary, ..)| summary.seed.to_string()).collect();
-        Some(Row {
+    fn row(&self) -> Row<'_> {
+        let rates = |rate: fn(&Run) -> f64| self.runs.iter().map(rate).collect::<Vec<f64>>();
+        let after = rates(|run| run.trained.success_rate);
+        Row {
             name: &self.name,
-            seeds: seeds.join(" "),
-            steps: finished.iter().map(|(summary, ..)| summary.steps).max()?,
-            before: mean(&of(&|(_, base, _)| base.success_rate)),
-            within: of_mean(&after, episodes),
+            seeds: self.runs.iter().map(|run| run.seed.to_string()).collect::<Vec<_>>().join(" "),
+            steps: self.runs.iter().map(|run| run.steps).max().unwrap_or(0),
+            before: mean(&rates(|run| run.base.success_rate)),
+            within: of_mean(&after, self.runs.iter().map(|run| run.trained.episodes).sum()),
             after: mean(&after),
-            greedy: mean(&of(&|(_, _, trained)| trained.success_rate_greedy)),
-        })
+            greedy: mean(&rates(|run| run.trained.success_rate_greedy)),
+        }
     }
 
+    /// Over the steps of which every run has a row.
     fn curve(&self, value: fn(&StepMetrics) -> f64) -> Curve<'_> {
-        let steps = self.runs.iter().map(|(_, rows)| rows.len()).min().unwrap_or(0);
-        let at = |at: usize| -> Vec<f64> { self.runs.iter().map(|(_, rows)| value(&rows[at])).collect() };
-        let (mut means, mut band) = (Vec::new(), Vec::new());
-        for index in 0..steps {
-            let (step, values) = (self.runs[0].1[index].step, at(index));
-            let bound = |pick: fn(f64, f64) -> f64| values.iter().copied().reduce(pick).unwrap_or(f64::NAN);
-            means.push((step, mean(&values)));
-            band.push((step, bound(f64::min), bound(f64::max)));
+        let mut by_step: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+        for row in self.runs.iter().flat_map(|run| &run.rows) {
+            by_step.entry(row.step).or_default().push(value(row));
         }
-        Curve { name: &self.name, mean: means, band }
+        by_step.retain(|_, values| values.len() == self.runs.len());
+        let bound = |values: &[f64], pick: fn(f64, f64) -> f64| values.iter().copied().fold(f64::NAN, pick);
+        let band = by_step.iter().map(|(step, values)| (*step, bound(values, f64::min), bound(values, f64::max)));
+        Curve {
+            name: &self.name,
+            band: band.collect(),
+            mean: by_step.iter().map(|(step, values)| (*step, mean(values))).collect(),
+        }
     }
 }
 
 impl Comparison {
     fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        self.0.iter().filter_map(Recipe::row)
-    }
-
-    /// Whether there is nothing to compare.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows().next().is_none()
+        self.0.iter().map(Recipe::row)
     }
 
     /// The table as text.

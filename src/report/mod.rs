@@ -20,7 +20,7 @@ mod tests;
 use stateset_domain::StepMetrics;
 use stateset_telemetry::TimedEvent;
 
-pub(crate) use compare::{Comparison, Recipe};
+pub(crate) use compare::{Comparison, Recipe, Run};
 pub use conversation::{Conversation, Pair};
 pub use summary::{Measure, Summary};
 

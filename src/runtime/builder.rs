@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use super::{Clock, Listener, Restarts, Runtime, Unwired};
 use crate::cli::errors::AnotherRun;
-use crate::config::{Config, Difference, FaultFile, Problems};
+use crate::config::{Config, Difference, FaultFile, Problems, Training};
 use crate::faults::{FaultProbe, Faults};
 use crate::inspect::Recent;
 use crate::judge::Prospect;
@@ -352,10 +352,7 @@ fn own_backends(config: &Config, model: Pretrained) -> Result<Backends> {
 fn learner_settings(config: &Config) -> LearnerSettings {
     let training = &config.training;
     LearnerSettings {
-        objective: match training.algorithm {
-            Algorithm::Dpo => Objective::Dpo(training.dpo.clone()),
-            _ => Objective::Grpo(training.grpo.clone()),
-        },
+        objective: objective(training),
         total_steps: training.steps,
         learning_rate: training.learning_rate,
         schedule: training.schedule,
@@ -369,6 +366,13 @@ fn learner_settings(config: &Config) -> LearnerSettings {
         temperature: config.agent.sampling.temperature,
         micro_batch_tokens: training.micro_batch_tokens,
         undoable: policies(config).may_skip(),
+    }
+}
+
+fn objective(training: &Training) -> Objective {
+    match training.algorithm {
+        Algorithm::Dpo => Objective::Dpo(training.dpo.clone()),
+        _ => Objective::Grpo(training.grpo.clone()),
     }
 }
 
@@ -401,7 +405,7 @@ fn policies(config: &Config) -> Policies {
         episodes_per_step: u64::from(training.groups_per_step) * u64::from(training.group_size),
         groups_per_step: u64::from(training.groups_per_step),
         configured: Configured {
-            kl_coef: training.grpo.kl_coef,
+            kl_coef: objective(training).kl_coef(),
             temperature: config.agent.sampling.temperature,
             max_staleness: plan(config).max_staleness,
         },

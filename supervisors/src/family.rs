@@ -164,7 +164,7 @@ impl Family {
                 },
                 Decision::SetAside(aside) => self.set_aside(aside),
                 Decision::Finish { child } => {
-                    self.tell(|| Fact::SupervisorFinished {
+                    self.tell(Fact::SupervisorFinished {
                         supervisor: self.name.clone(),
                         child: self.child_name(child),
                     });
@@ -189,7 +189,7 @@ impl Family {
     fn arm(&mut self, plan: Plan, at_once: bool) -> VecDeque<Decision> {
         let Plan { ticket, child, restarting, delay, restarts_in_window } = plan;
         restarting.iter().filter_map(|key| self.children.get(key)).for_each(|child| child.spec.line.wait(delay));
-        self.tell(|| Fact::RestartScheduled {
+        self.tell(Fact::RestartScheduled {
             supervisor: self.name.clone(),
             child: self.child_name(child),
             restarting: restarting.iter().map(|key| self.child_name(*key)).collect(),
@@ -217,7 +217,7 @@ impl Family {
         let SetAside { child: key, cause, reason, restarts_in_window, quarantine } = aside;
         let why = self.failure(key, cause, reason, restarts_in_window);
         let (chain, (_, root)) = (why.chain(), why.root_cause());
-        self.tell(|| Fact::ChildSetAside {
+        self.tell(Fact::ChildSetAside {
             supervisor: self.name.clone(),
             child: why.child.clone(),
             restarts_in_window,
@@ -238,7 +238,7 @@ impl Family {
 
     fn give_up(&mut self, key: ChildKey, cause: ExitCause, reason: GiveUpReason, restarts_in_window: u32) -> GaveUp {
         let gave_up = self.failure(key, cause, reason, restarts_in_window);
-        self.tell(|| Fact::Escalated {
+        self.tell(Fact::Escalated {
             supervisor: self.name.clone(),
             child: gave_up.child.clone(),
             restarts_in_window,
@@ -276,7 +276,7 @@ impl Family {
                 child.live = Some(live);
                 child.spec.line.up();
                 if !child.is_passing() {
-                    self.tell(|| Fact::ChildStarted {
+                    self.tell(Fact::ChildStarted {
                         supervisor: self.name.clone(),
                         child: self.child_name(key),
                         incarnation,
@@ -342,7 +342,7 @@ impl Family {
             }
         }
         let (supervisor, child) = (self.name.clone(), self.child_name(key));
-        self.tell(|| Fact::ChildStopped { supervisor: supervisor.clone(), child: child.clone(), means });
+        self.tell(Fact::ChildStopped { supervisor: supervisor.clone(), child: child.clone(), means });
         Stopped { supervisor, child, means }
     }
 
@@ -351,7 +351,7 @@ impl Family {
         if child.is_passing() && !cause.is_abnormal() {
             return;
         }
-        self.tell(|| Fact::ChildExited {
+        self.tell(Fact::ChildExited {
             supervisor: self.name.clone(),
             child: child.spec.name.clone(),
             incarnation: child.incarnation,
@@ -359,10 +359,8 @@ impl Family {
         });
     }
 
-    fn tell(&self, fact: impl FnOnce() -> Fact) {
-        if self.environment.sink.listens() {
-            self.environment.sink.emit(fact());
-        }
+    fn tell(&self, fact: Fact) {
+        self.environment.sink.emit(fact);
     }
 
     fn child_name(&self, key: ChildKey) -> String {

@@ -28,19 +28,28 @@ pub(super) struct Anchor {
 pub(super) struct Drift {
     anchors: Vec<Anchor>,
     judgements: u64,
+    /// How many were made again, or are about to be.
+    turns: usize,
     /// The latest differences, later judgement less earlier one.
     latest: VecDeque<f64>,
 }
 
 impl Drift {
-    /// Takes note of a judgement. Returns an earlier one that is to be made again, if it is time for it.
-    pub(super) fn judged(&mut self, question: &[Message], judged: f32) -> Option<Anchor> {
+    /// Takes note of a judgement.
+    pub(super) fn judged(&mut self, question: &[Message], judged: f32) {
         self.judgements += 1;
         if self.anchors.len() < ANCHORS {
             self.anchors.push(Anchor { question: question.to_vec(), judged });
         }
-        let turn = usize::try_from(self.judgements / EVERY).unwrap_or_default();
-        self.judgements.is_multiple_of(EVERY).then(|| self.anchors[turn % self.anchors.len()].clone())
+    }
+
+    /// An earlier judgement that is to be made again, if it is time for one.
+    pub(super) fn due(&mut self) -> Option<Anchor> {
+        if self.judgements / EVERY <= self.turns as u64 {
+            return None;
+        }
+        self.turns += 1;
+        Some(self.anchors[self.turns % self.anchors.len()].clone())
     }
 
     /// An earlier judgement was made again. Returns by how much the model judges higher than it did, in `[-1, 1]`, if that is known.
@@ -66,7 +75,10 @@ mod tests {
     #[test]
     fn early_questions_are_asked_again_one_after_the_other_and_not_often() {
         let mut drift = Drift::default();
-        let again = (1..=32 * 20).filter_map(|n| drift.judged(&question(n), 0.5));
+        let again = (1..=32 * 20).filter_map(|n| {
+            drift.judged(&question(n), 0.5);
+            drift.due()
+        });
         let again: Vec<String> = again.map(|anchor| anchor.question[0].content.clone()).collect();
         assert_eq!(again.len(), 20);
         assert_eq!((again[0].as_str(), again[14].as_str(), again[15].as_str()), ("2", "16", "1"));

@@ -116,6 +116,7 @@ async fn ask(
         Ok(score) => {
             trajectory.reward = Some(score.total);
             ticket.complete(*trajectory);
+            model.judge_again().await;
         }
         Err(failure) => {
             let cause = failure.to_string();

@@ -71,20 +71,19 @@ impl ModelJudge {
         };
         let judgement = self.guard.call(|| self.attempt(&messages), canary).await?;
         lock(&self.cache).put(question, judgement.clone());
-        let anchor = lock(&self.drift).judged(&messages, judgement.total);
+        lock(&self.drift).judged(&messages, judgement.total);
         *lock(&self.known) = Some(messages);
-        if let Some(anchor) = anchor {
-            self.judge_again(&anchor).await;
-        }
         Ok(judgement)
     }
 
-    /// Makes a judgement again that was made before, and says if the model has changed its mind.
-    async fn judge_again(&self, Anchor { question, judged }: &Anchor) {
-        let again = self.guard.call(|| self.attempt(question), || None::<Ready<_>>).await;
+    /// Makes a judgement again that was made before, if it is time for one, and says if the model has changed its mind. No episode waits
+    /// for that.
+    pub(super) async fn judge_again(&self) {
+        let Some(Anchor { question, judged }) = lock(&self.drift).due() else { return };
+        let again = self.guard.call(|| self.attempt(&question), || None::<Ready<_>>).await;
         // What is wrong with the model shows in what depends on its answers.
         let Ok(again) = again else { return };
-        if let Some(drift) = lock(&self.drift).judged_again(*judged, again.total) {
+        if let Some(drift) = lock(&self.drift).judged_again(judged, again.total) {
             self.guard.instruments().health.judge_drifted(drift);
         }
     }

@@ -145,7 +145,8 @@ impl Run {
         let decision = self.round_of(episode).map(|rollout| {
             let decision = rollout.round.abort(epoch, episode, attempt, &failure);
             // A conversation that was lost was lost to somebody else's failure, which says more.
-            if failure != FailureKind::Abandoned || rollout.failure.is_none() {
+            let says_so = failure != FailureKind::Abandoned || rollout.failure.is_none();
+            if decision != Decision::Stale && says_so {
                 rollout.failure = Some(failure.clone());
             }
             rollout.look_at_clock();

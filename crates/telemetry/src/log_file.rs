@@ -68,7 +68,11 @@ impl LogFile {
         let mut append = || {
             let mut whole = self.file.metadata()?.len();
             if whole > 0 && whole + line.len() as u64 > self.limit / 2 {
-                fs::rename(&self.path, older_half(&self.path))?;
+                match fs::rename(&self.path, older_half(&self.path)) {
+                    // An earlier attempt came this far.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    renamed => renamed?,
+                }
                 self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
                 whole = 0;
             }

@@ -9,11 +9,6 @@ pub trait EventSink: Send + Sync {
     /// Takes one event. A sink that cannot keep it counts the loss itself; the caller has nothing better to do about it.
     fn emit(&self, event: Event);
 
-    /// Whether anybody takes note. If not, an event need not be made at all.
-    fn listens(&self) -> bool {
-        true
-    }
-
     /// Does not return before what was emitted would survive the machine. Sinks that keep nothing have nothing to do.
     fn sync(&self) {}
 }
@@ -24,10 +19,6 @@ pub struct Nowhere;
 
 impl EventSink for Nowhere {
     fn emit(&self, _event: Event) {}
-
-    fn listens(&self) -> bool {
-        false
-    }
 }
 
 /// Keeps every event in memory, for tests and for embedding.
@@ -58,10 +49,6 @@ impl EventSink for Tee {
         self.0.iter().for_each(|sink| sink.emit(event.clone()));
     }
 
-    fn listens(&self) -> bool {
-        self.0.iter().any(|sink| sink.listens())
-    }
-
     fn sync(&self) {
         self.0.iter().for_each(|sink| sink.sync());
     }
@@ -79,6 +66,5 @@ mod tests {
         tee.emit(Event::StepSkipped { step: 2 });
         assert_eq!(left.events(), right.events());
         assert_eq!(left.events().len(), 2);
-        assert!(tee.listens() && !Tee(vec![Arc::new(Nowhere)]).listens());
     }
 }

@@ -117,11 +117,11 @@ impl PolicyLearner {
         })
     }
 
-    /// The examples to compute. Without a KL term, one without advantage has no gradient at all: it is counted, and not computed,
-    /// unless there are no others; then the first few are, so that entropy and KL are measured in every step.
+    /// The examples to compute. Unless something else pulls at it, one without advantage has no gradient at all: it is counted, and not
+    /// computed, unless there are no others; then the first few are, so that entropy and KL are measured in every step.
     fn computed<'a>(&self, batch: &'a Batch) -> Vec<&'a Example> {
         let scored = batch.examples.iter().filter(|example| example.scored_tokens() > 0);
-        let all = self.settings.objective.kl_coef() > 0.0;
+        let all = self.settings.objective.moves_all();
         let teaching: Vec<&Example> =
             scored.clone().filter(|example| all || example.advantages.iter().any(|it| *it != 0.0)).collect();
         if !teaching.is_empty() {

@@ -1,6 +1,6 @@
 //! What a batch is made of and what it loses, by algorithm.
 
-use stateset_algorithms::{Dpo, Evaluation, Grpo, Normalizer, Sequence};
+use stateset_algorithms::{Dpo, Evaluation, Grpo, Normalizer, Sequence, Surrogate};
 use stateset_domain::{Group, LearnerError, PolicyVersion};
 
 use crate::Example;
@@ -30,23 +30,32 @@ impl Objective {
         }
     }
 
-    /// Weight of the KL term, if there is one.
-    pub(crate) fn kl_coef(&self) -> f64 {
+    /// How strongly the policy is held to the reference: the weight of the KL term. DPO's `beta` is that of the problem it solves.
+    #[must_use]
+    pub fn kl_coef(&self) -> f64 {
         match self {
             Self::Grpo(grpo) => grpo.kl_coef,
-            Self::Dpo(_) => 0.0,
+            Self::Dpo(dpo) => dpo.beta,
         }
     }
 
     pub(crate) fn set_kl_coef(&mut self, kl_coef: f64) {
-        if let Self::Grpo(grpo) = self {
-            grpo.kl_coef = kl_coef;
+        match self {
+            Self::Grpo(grpo) => grpo.kl_coef = kl_coef,
+            // There is no preference without a reference to measure it from.
+            Self::Dpo(dpo) if kl_coef > 0.0 => dpo.beta = kl_coef,
+            Self::Dpo(_) => {}
         }
     }
 
     /// Whether every token's log-probability under the reference is needed.
     pub(crate) fn compares(&self) -> bool {
-        matches!(self, Self::Dpo(_)) || self.kl_coef() > 0.0
+        self.kl_coef() > 0.0
+    }
+
+    /// Whether an episode without credit has a gradient all the same.
+    pub(crate) fn moves_all(&self) -> bool {
+        matches!(self, Self::Grpo(grpo) if grpo.kl_coef > 0.0 || grpo.surrogate == Surrogate::Dppo)
     }
 
     /// How many examples in a row belong together.

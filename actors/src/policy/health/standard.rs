@@ -6,11 +6,10 @@
 //! | care    | what a profile would rather not see                   | if told to adjust by itself; else it is only recommended |
 //! | reports | what a person may want to look at                     | never                                                    |
 
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 use stateset_domain::{Directive, Scaling};
 
+use super::expression::Condition;
 use super::rule::Rule;
 
 /// How a run is trained if its file does not say so in detail.
@@ -76,10 +75,9 @@ pub fn standard_rules(profile: Profile, auto_adjust: AutoAdjust) -> Vec<Rule> {
 }
 
 fn rule(name: &str, when: &str, hold: u64, directives: &[Directive]) -> Rule {
-    let when = FromStr::from_str(when).unwrap_or_else(|error| panic!("the standard rule {name}: {error}"));
     Rule {
         name: name.into(),
-        when,
+        when: condition(name, when),
         hold,
         directives: directives.to_vec(),
         acts: false,
@@ -88,6 +86,10 @@ fn rule(name: &str, when: &str, hold: u64, directives: &[Directive]) -> Rule {
         max: 3,
         doubt: None,
     }
+}
+
+fn condition(rule: &str, text: &str) -> Condition {
+    text.parse().unwrap_or_else(|error| panic!("the standard rule {rule}: {error}"))
 }
 
 fn scale(by: f64, floor: Option<f64>, ceiling: Option<f64>) -> Scaling {
@@ -119,7 +121,7 @@ fn care(limits: &Limits) -> Vec<Rule> {
     // By the time it is certain, much is lost; what was learned since it began is not to be gone back to.
     let hacked = |signal: &str, hold: u64| {
         let reason = "the reward rises while what it stands for falls: it rewards something else".to_owned();
-        let doubt = FromStr::from_str(&format!("{signal} > 0.1")).ok();
+        let doubt = Some(condition(signal, &format!("{signal} > 0.1")));
         let when = format!("{signal} > 0.4");
         Rule { doubt, ..rule(signal, &when, hold, &[Directive::Rewind, Directive::Stop { reason }]) }
     };

@@ -1,4 +1,4 @@
-//! Profiles: defaults for a manner of training, which any key that is written down overrides.
+//! What one key implies for others, unless they are written down: a profile is a manner of training, an algorithm a choice of settings.
 //!
 //! The well-known profiles are for adapters of large models: learning rates of 1e-6, 5e-6 and 1e-5, groups of 32, 16 and 8, gradients
 //! cut to 0.5, 1 and 2, a warm-up over a fifth, a tenth and a twentieth of the run, evaluations every 25, 50 and 100 steps. Here a
