@@ -1,6 +1,8 @@
 //! What can be changed, and taken back, in the middle of a run.
 
+use stateset_algorithms::Dpo;
 use stateset_domain::{Adjustments, Learner};
+use stateset_training::Objective;
 
 use crate::{flat, groups, learner, plain_descent, settings, stepped};
 
@@ -74,4 +76,17 @@ fn what_was_not_kept_cannot_be_taken_back() {
     let after = flat(&learner);
     learner.undo().unwrap();
     assert_eq!(flat(&learner), after);
+}
+
+#[test]
+fn the_weight_of_dpo_is_its_beta_and_is_never_let_go() {
+    let dpo = |beta| Objective::Dpo(Dpo { beta, ..Dpo::default() });
+    let norm = |made: f64, kl_coef: Option<f64>| {
+        let mut learner = learner(|settings| settings.objective = dpo(made));
+        learner.adjust(&Adjustments { kl_coef, ..Adjustments::default() });
+        learner.step(&groups()).unwrap().grad_norm
+    };
+    assert_eq!(norm(0.1, Some(0.4)), norm(0.4, None));
+    assert_eq!(norm(0.1, Some(0.0)), norm(0.1, None));
+    assert_ne!(norm(0.4, None), norm(0.1, None));
 }
