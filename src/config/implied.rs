@@ -4,7 +4,7 @@
 //! cut to 0.5, 1 and 2, a warm-up over a fifth, a tenth and a twentieth of the run, evaluations every 25, 50 and 100 steps. Here a
 //! policy has a million parameters and all of them are trained, in runs of tens of steps instead of hundreds. So what is a ratio stays
 //! (learning rates 1 : 5 : 10 about a middle of 3e-4, cuts, warm-up), groups are half as large, and evaluations two and a half times as
-//! frequent.
+//! frequent. A natural step has no learning rate; there the bound on its KL is half and twice the usual one.
 
 use serde::de::DeserializeOwned;
 use stateset_actors::policy::Profile;
@@ -14,15 +14,19 @@ use super::node::{Node, Value};
 use super::{Training, overrides};
 
 /// What a profile says, by key.
-fn values(profile: Profile, steps: u64) -> Vec<(String, String)> {
-    let (rate, group, cut, warmup, every) = match profile {
+fn values(profile: Profile, algorithm: Algorithm, steps: u64) -> Vec<(String, String)> {
+    let (rate, bound, group, cut, warmup, every) = match profile {
         Profile::None | Profile::Auto => return Vec::new(),
-        Profile::Conservative => ("6e-5", 16, "0.5", 0.2, 10),
-        Profile::Balanced => ("3e-4", 8, "1.0", 0.1, 20),
-        Profile::Aggressive => ("6e-4", 4, "2.0", 0.05, 40),
+        Profile::Conservative => ("6e-5", "0.005", 16, "0.5", 0.2, 10),
+        Profile::Balanced => ("3e-4", "0.01", 8, "1.0", 0.1, 20),
+        Profile::Aggressive => ("6e-4", "0.02", 4, "2.0", 0.05, 40),
+    };
+    let pace = match algorithm {
+        Algorithm::Trpo => ("trpo.max_kl", bound.to_owned()),
+        _ => ("learning_rate", rate.to_owned()),
     };
     let values = [
-        ("learning_rate", rate.to_owned()),
+        pace,
         ("group_size", group.to_string()),
         ("max_grad_norm", cut.to_owned()),
         ("schedule.warmup_steps", ((steps as f64 * warmup) as u64).to_string()),
@@ -37,10 +41,11 @@ pub(super) fn lay(root: &mut Node) {
         Some(Value::Integer(steps)) => u64::try_from(*steps).unwrap_or(0),
         _ => Training::default().steps,
     };
-    let mut implied = named(root, "training.profile").map_or_else(Vec::new, |profile| values(profile, steps));
     let algorithm: Algorithm = named(root, "training.algorithm").unwrap_or_default();
+    let mut implied =
+        named(root, "training.profile").map_or_else(Vec::new, |profile| values(profile, algorithm, steps));
     let own = algorithm.means().iter().chain(algorithm.prefers());
-    implied.extend(own.map(|(key, value)| (format!("training.grpo.{key}"), (*value).to_owned())));
+    implied.extend(own.map(|(key, value)| (format!("training.{key}"), (*value).to_owned())));
     for (key, value) in implied {
         if root.at(&key).is_none() {
             // A key and a number or a name: there is nothing to complain about.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use stateset_actors::policy::{AutoAdjust, Profile};
 use stateset_algorithms::staleness::Rule;
-use stateset_algorithms::{Algorithm, Dpo, Grpo, ImportanceSampling, Schedule};
+use stateset_algorithms::{A2c, Algorithm, Critic, Dpo, Grpo, ImportanceSampling, Ppo, Schedule, Trpo};
 use stateset_domain::Sampling;
+use stateset_training::OptimizerKind;
 
 use super::{EarlyStopping, Judge, Policy, Rollouts, Supervision, Topology, size};
 
@@ -138,7 +139,8 @@ impl Default for Rewards {
 #[serde(deny_unknown_fields, default)]
 pub struct Training {
     /// The algorithm: `grpo` (default), `dr_grpo`, `dapo`, `gspo`, `gspo_token`, `cispo`, `sapo`, `gmpo`, `rloo`, `reinforce_pp`,
-    /// `reinforce_pp_baseline`, `raft` or `dpo`. It gives defaults to `grpo` when a file is read.
+    /// `reinforce_pp_baseline`, `raft`, `ppo`, `a2c`, `trpo` or `dpo`. It gives defaults to the sections that it looks at when a file is
+    /// read, and refuses what is set in others.
     pub algorithm: Algorithm,
     /// A manner of training: `none` (default), `conservative`, `balanced`, `aggressive`, or `auto`, which plays a few episodes and
     /// chooses one. It gives defaults to other keys when a file is read, and limits to the standard health rules.
@@ -160,6 +162,14 @@ pub struct Training {
     pub schedule: Schedule,
     /// Settings of GRPO and its relatives.
     pub grpo: Grpo,
+    /// Settings of PPO.
+    pub ppo: Ppo,
+    /// Settings of A2C.
+    pub a2c: A2c,
+    /// Settings of TRPO.
+    pub trpo: Trpo,
+    /// The critic of those three.
+    pub critic: Critic,
     /// Settings of DPO.
     pub dpo: Dpo,
     /// Whether episodes are sampled while the learner takes a step: `synchronous` (default: the result is a function of the seed) or
@@ -173,6 +183,8 @@ pub struct Training {
     pub staleness: Rule,
     /// How the importance ratio of a stale token becomes its weight, under `truncate`.
     pub importance_sampling: ImportanceSampling,
+    /// What moves the weights by their gradients: `adamw` (default) or `rmsprop`, which heeds the second of `betas` only.
+    pub optimizer: OptimizerKind,
     /// How strongly AdamW pulls weights to 0, per step and unit of learning rate. At least 0; default 0: a short run forgets nothing
     /// that it should.
     pub weight_decay: f64,
@@ -205,11 +217,16 @@ impl Default for Training {
             learning_rate: 3e-4,
             schedule: Schedule::default(),
             grpo: Grpo::default(),
+            ppo: Ppo::default(),
+            a2c: A2c::default(),
+            trpo: Trpo::default(),
+            critic: Critic::default(),
             dpo: Dpo::default(),
             rollouts: Rollouts::default(),
             max_staleness: 1,
             staleness: Rule::default(),
             importance_sampling: ImportanceSampling::default(),
+            optimizer: OptimizerKind::AdamW,
             weight_decay: 0.0,
             betas: [0.9, 0.95],
             epsilon: 1e-8,

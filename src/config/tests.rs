@@ -308,9 +308,9 @@ fn a_pre_training_is_checked_in_the_same_way() {
 #[test]
 fn an_algorithm_gives_its_defaults_and_refuses_what_contradicts_it() {
     let grpo = |sets: &[&str]| loaded(DOMAIN, sets).map(|config| config.training.grpo);
-    assert_eq!(grpo(&["training.algorithm=gspo"]).unwrap(), Algorithm::Gspo.grpo());
+    assert_eq!(grpo(&["training.algorithm=gspo"]).unwrap(), Algorithm::Gspo.settings());
     let wider = grpo(&["training.algorithm=dapo", "training.grpo.clip_high=0.3"]).unwrap();
-    assert_eq!(wider, Grpo { clip_high: 0.3, ..Algorithm::Dapo.grpo() });
+    assert_eq!(wider, Grpo { clip_high: 0.3, ..Algorithm::Dapo.settings() });
     let refused = grpo(&["training.algorithm=cispo", "training.grpo.clip_low=0.1", "training.grpo.surrogate=clip"]);
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("`training.grpo.surrogate` must be cispo in cispo, but is clip"), "{refused}");

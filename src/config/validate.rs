@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use stateset_actors::policy::{Condition, ConditionError, signals};
+use stateset_algorithms::{Algorithm, Section};
 use stateset_domain::{Directive, Scaling};
 
 use super::suggest::{nearest, quoted};
@@ -149,12 +150,11 @@ fn rewards(config: &Config, found: &mut Findings) {
 fn training(training: &Training, found: &mut Findings) {
     found.check(training.steps >= 1, "training.steps", training.steps, "at least 1");
     found.check(training.groups_per_step >= 1, "training.groups_per_step", training.groups_per_step, "at least 1");
-    found.check(
-        training.group_size >= 2,
-        "training.group_size",
-        training.group_size,
-        "at least 2: an episode's credit is its reward measured against its siblings",
-    );
+    let (least, why) = match training.algorithm.compares() {
+        true => (2, "at least 2: an episode's credit is its reward measured against its siblings"),
+        false => (1, "at least 1"),
+    };
+    found.check(training.group_size >= least, "training.group_size", training.group_size, why);
     found.check(
         in_unit(training.learning_rate),
         "training.learning_rate",
@@ -162,9 +162,20 @@ fn training(training: &Training, found: &mut Findings) {
         "above 0, at most 1",
     );
     found.sentences("training.schedule", training.schedule.validate(training.steps));
-    found.sentences("training.grpo", training.grpo.validate());
-    found.sentences("training.grpo", training.algorithm.objections_to_grpo(&training.grpo));
-    found.sentences("training.dpo", training.algorithm.objections_to_dpo(&training.dpo));
+    found.section(training.algorithm, &training.grpo);
+    found.section(training.algorithm, &training.ppo);
+    found.section(training.algorithm, &training.a2c);
+    found.section(training.algorithm, &training.trpo);
+    found.section(training.algorithm, &training.critic);
+    found.section(training.algorithm, &training.dpo);
+    let climbs = training.algorithm == Algorithm::Trpo;
+    for (key, changed) in [
+        ("training.learning_rate", training.learning_rate != Training::default().learning_rate),
+        ("training.optimizer", training.optimizer != Training::default().optimizer),
+    ] {
+        let instead = "nothing in trpo, whose steps are as long as `training.trpo.max_kl` allows: leave it out";
+        found.check(!(climbs && changed), key, "set", instead);
+    }
     found.check(training.max_staleness >= 1, "training.max_staleness", training.max_staleness, "at least 1");
     found.sentences("training.importance_sampling", training.importance_sampling.validate());
     found.check(at_least_zero(training.weight_decay), "training.weight_decay", training.weight_decay, "0 or more");
@@ -344,6 +355,11 @@ impl Findings {
             Some(near) => problem.help(format!("did you mean `{near}`?")),
             None => problem,
         });
+    }
+
+    /// What `algorithm` has against one of the sections of settings.
+    fn section<S: Section>(&mut self, algorithm: Algorithm, settings: &S) {
+        self.sentences(&format!("training.{}", S::NAME), algorithm.objections(settings));
     }
 
     /// Sentences about the keys of `section`, each beginning with the key it is about.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use stateset_actors::policy::{Configured, EarlyStopping, Plan as Course, Policies};
 use stateset_actors::protocol::{Instruments, Probe, Unprobed};
 use stateset_actors::{EngineFactory, LearnerFactory};
-use stateset_algorithms::{Algorithm, Staleness};
+use stateset_algorithms::{ActorCritic, Algorithm, Staleness};
 use stateset_chat::ChatFormat;
 use stateset_domain::{Journal, StoreError, Tokenizer};
 use stateset_environments::{DomainSpec, Environment, Ladder};
@@ -357,6 +357,7 @@ fn learner_settings(config: &Config) -> LearnerSettings {
         learning_rate: training.learning_rate,
         schedule: training.schedule,
         optimizer: OptimizerSettings {
+            kind: training.optimizer,
             betas: training.betas.into(),
             epsilon: training.epsilon,
             weight_decay: training.weight_decay,
@@ -370,7 +371,11 @@ fn learner_settings(config: &Config) -> LearnerSettings {
 }
 
 fn objective(training: &Training) -> Objective {
+    let critic = || training.critic.clone();
     match training.algorithm {
+        Algorithm::Ppo => Objective::ActorCritic(ActorCritic::ppo(&training.ppo, critic())),
+        Algorithm::A2c => Objective::ActorCritic(ActorCritic::a2c(&training.a2c, critic())),
+        Algorithm::Trpo => Objective::ActorCritic(ActorCritic::trpo(&training.trpo, critic())),
         Algorithm::Dpo => Objective::Dpo(training.dpo.clone()),
         _ => Objective::Grpo(training.grpo.clone()),
     }

@@ -29,6 +29,12 @@ pub enum KlEstimator {
 }
 
 impl KlEstimator {
+    /// The estimate at a token, nats.
+    #[must_use]
+    pub fn value(self, new: f64, reference: f64) -> f64 {
+        self.estimate(new, reference).value
+    }
+
     /// The estimate in nats, and its derivative with respect to `new`.
     pub(crate) fn estimate(self, new: f64, reference: f64) -> Sloped {
         let difference = new - reference;

@@ -23,7 +23,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ratio::{Sloped, k3};
-use crate::{Evaluation, Sequence};
+use crate::{Algorithm, Evaluation, Section, Sequence};
 
 /// DiscoPOP's temperature.
 const DISCOPOP: f64 = 0.05;
@@ -279,6 +279,18 @@ impl Evaluation {
     }
 }
 
+impl Section for Dpo {
+    const NAME: &'static str = "dpo";
+
+    fn problems(&self) -> Vec<String> {
+        self.validate()
+    }
+
+    fn idle(&self, _algorithm: Algorithm) -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -352,6 +364,7 @@ mod tests {
             mask: &[true, false, true],
             advantages,
             weights: None,
+            entropies: None,
         };
         let chosen = answer(&[-1.0, f64::NAN, -1.0], &[-1.5, 0.0, -1.5], &[1.0; 3]);
         let rejected = answer(&[-3.0, f64::NAN, -3.0], &[-2.0, 0.0, -2.0], &[-1.0; 3]);

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::algorithm::Section;
 use crate::objective::Surrogate;
-use crate::{Advantage, Aggregation, KlEstimator};
+use crate::{Advantage, Aggregation, Algorithm, KlEstimator};
 
 /// Policy optimisation with a group of answers to each prompt, and without a critic: GRPO and its relatives.
 ///
@@ -34,6 +35,8 @@ pub struct Grpo {
     /// Weight of that estimate, per nat. At least 0. The default 0 needs no reference policy at all: with rewards that are executed
     /// checks there is little to over-optimise.
     pub kl_coef: f64,
+    /// What a nat of entropy earns, per token. At least 0; default 0. A little keeps a policy from settling too soon.
+    pub entropy_coef: f64,
     /// Optimizer passes over each batch. At least 1. The default 1 keeps every step on-policy; with more, clipping begins to matter.
     pub epochs: usize,
     /// The longest completion, in tokens sampled over all turns of an episode: the constant that `dr_grpo` divides by. At least 1.
@@ -52,6 +55,7 @@ impl Default for Grpo {
             ratio_max: 5.0,
             kl: KlEstimator::K3,
             kl_coef: 0.0,
+            entropy_coef: 0.0,
             epochs: 1,
             max_completion_tokens: 512,
         }
@@ -59,26 +63,20 @@ impl Default for Grpo {
 }
 
 impl Grpo {
-    /// Settings that nothing looks at, given the others, and what would.
-    pub(crate) fn idle(&self) -> Vec<(&'static str, &'static str)> {
-        use Surrogate::{Cispo, CispoRange, Clip, Dppo, Gmpo, Gspo, GspoToken};
-        let clips = matches!(self.surrogate, Clip | Gspo | GspoToken);
-        let bounded = clips || matches!(self.surrogate, CispoRange | Gmpo | Dppo);
-        let range = "a surrogate that clips on both sides";
-        let idle = [
-            (bounded, "clip_low", range),
-            (bounded, "clip_high", range),
-            (clips, "dual_clip", "`surrogate: clip`, `gspo` or `gspo_token`"),
-            (self.surrogate == Cispo, "ratio_max", "`surrogate: cispo`"),
-            (self.aggregation == Aggregation::DrGrpo, "max_completion_tokens", "`aggregation: dr_grpo`"),
-        ];
-        idle.into_iter().filter(|(used, ..)| !used).map(|(_, key, who)| (key, who)).collect()
-    }
-
     /// Everything that is wrong with these settings, one sentence each; empty if nothing is.
     #[must_use]
     pub fn validate(&self) -> Vec<String> {
-        let Self { clip_low, clip_high, dual_clip, ratio_max, kl_coef, epochs, max_completion_tokens, .. } = self;
+        let Self {
+            clip_low,
+            clip_high,
+            dual_clip,
+            ratio_max,
+            kl_coef,
+            entropy_coef,
+            epochs,
+            max_completion_tokens,
+            ..
+        } = self;
         let mut problems = Vec::new();
         if !(*clip_low > 0.0 && *clip_low < 1.0) {
             problems.push(format!("clip_low must lie between 0 and 1, but is {clip_low}"));
@@ -96,6 +94,9 @@ impl Grpo {
         if !(*kl_coef >= 0.0 && kl_coef.is_finite()) {
             problems.push(format!("kl_coef must be 0 or more, but is {kl_coef}"));
         }
+        if !(*entropy_coef >= 0.0 && entropy_coef.is_finite()) {
+            problems.push(format!("entropy_coef must be 0 or more, but is {entropy_coef}"));
+        }
         if *epochs == 0 {
             problems.push("epochs must be at least 1, but is 0".to_owned());
         }
@@ -103,6 +104,29 @@ impl Grpo {
             problems.push("max_completion_tokens must be at least 1, but is 0".to_owned());
         }
         problems
+    }
+}
+
+impl Section for Grpo {
+    const NAME: &'static str = "grpo";
+
+    fn problems(&self) -> Vec<String> {
+        self.validate()
+    }
+
+    fn idle(&self, _algorithm: Algorithm) -> Vec<(&'static str, &'static str)> {
+        use Surrogate::{Cispo, CispoRange, Clip, Dppo, Gmpo, Gspo, GspoToken};
+        let clips = matches!(self.surrogate, Clip | Gspo | GspoToken);
+        let bounded = clips || matches!(self.surrogate, CispoRange | Gmpo | Dppo);
+        let range = "a surrogate that clips on both sides";
+        let idle = [
+            (bounded, "clip_low", range),
+            (bounded, "clip_high", range),
+            (clips, "dual_clip", "`surrogate: clip`, `gspo` or `gspo_token`"),
+            (self.surrogate == Cispo, "ratio_max", "`surrogate: cispo`"),
+            (self.aggregation == Aggregation::DrGrpo, "max_completion_tokens", "`aggregation: dr_grpo`"),
+        ];
+        idle.into_iter().filter(|(used, ..)| !used).map(|(_, key, who)| (key, who)).collect()
     }
 }
 
@@ -157,11 +181,12 @@ mod tests {
             clip_high: f64::NAN,
             ratio_max: 0.0,
             kl_coef: -0.1,
+            entropy_coef: f64::INFINITY,
             epochs: 0,
             max_completion_tokens: 0,
             ..Grpo::default()
         };
-        assert_eq!(grpo.validate().len(), 6);
+        assert_eq!(grpo.validate().len(), 7);
         assert_eq!(grpo.validate()[0], "clip_low must lie between 0 and 1, but is 1");
     }
 

@@ -42,6 +42,12 @@ pub struct StepReport {
     /// Stale tokens that counted in part.
     #[serde(default)]
     pub tokens_down_weighted: u64,
+    /// The critic's loss; `None` without a critic.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "or_nothing")]
+    pub value_loss: Option<f64>,
+    /// The share of the returns' variance that the critic's values had explained before the step.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "or_nothing")]
+    pub explained_variance: Option<f64>,
     /// Tokens that went through the trainer's forward pass.
     pub train_tokens: u64,
     /// The step taught nothing: its loss or gradient was not finite, or a health rule took it back.
@@ -80,4 +86,9 @@ pub struct StepMetrics {
 /// JSON has no NaN and no infinity: both are written as `null`, and read back as NaN.
 fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// A value that is there, though it may be no number.
+fn or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    or_nan(deserializer).map(Some)
 }

@@ -11,6 +11,7 @@ use stateset_domain::{
 
 /// What a segment is made of.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "there is one opening for thousands of entries")]
 pub(crate) enum Item {
     /// The first of every segment.
     Opened(Opened),

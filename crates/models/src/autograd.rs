@@ -83,12 +83,11 @@ impl Autograd {
         Ok(HostWeights { config: self.config.clone(), values })
     }
 
-    /// Log-probability (row 0) and entropy (row 1) of every scored token, nats, `[2, scored]`, under the distribution at
-    /// `temperature`.
+    /// The last state of every row that predicts a scored token `[scored, hidden]`, for a head to be put on.
     ///
     /// # Errors
     /// If the batch does not fit the model or the arithmetic fails.
-    pub fn log_probs(&self, batch: &PackedBatch, temperature: f32) -> Result<Tensor> {
+    pub fn states(&self, batch: &PackedBatch) -> Result<Tensor> {
         let config = &self.config;
         let longest = batch.lengths.iter().copied().max().unwrap_or(0);
         if longest > config.max_position_embeddings {
@@ -111,8 +110,32 @@ impl Autograd {
             packed: Arc::new(packed),
             rope: self.rope.clone(),
         };
-        let logits = decoder::logits(&mut pass, &self.variables)?;
-        logits.apply_op1(SelectiveLogSoftmax::new(batch.targets.as_slice().into(), temperature))
+        decoder::states(&mut pass, &self.variables)
+    }
+
+    /// Logits `[scored, vocab]` of [`states`](Self::states).
+    ///
+    /// # Errors
+    /// If the arithmetic fails.
+    pub fn logits(&self, states: &Tensor) -> Result<Tensor> {
+        states.apply_op2(self.variables.head(), Linear)
+    }
+
+    /// Log-probability (row 0) and entropy (row 1) of every scored token, nats, `[2, scored]`, under the distribution at
+    /// `temperature`.
+    ///
+    /// # Errors
+    /// If the batch does not fit the model or the arithmetic fails.
+    pub fn log_probs(&self, batch: &PackedBatch, temperature: f32) -> Result<Tensor> {
+        self.log_probs_of(&self.states(batch)?, batch, temperature)
+    }
+
+    /// The same, of the states of that batch.
+    ///
+    /// # Errors
+    /// If the arithmetic fails.
+    pub fn log_probs_of(&self, states: &Tensor, batch: &PackedBatch, temperature: f32) -> Result<Tensor> {
+        self.logits(states)?.apply_op1(SelectiveLogSoftmax::new(batch.targets.as_slice().into(), temperature))
     }
 
     /// Runs `update` on the values of one variable, in place.

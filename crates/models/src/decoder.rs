@@ -31,6 +31,11 @@ pub struct Layer<W> {
 }
 
 impl<W> Decoder<W> {
+    /// What turns a state into logits `[vocab, hidden]`.
+    pub fn head(&self) -> &W {
+        self.head.as_ref().unwrap_or(&self.embed)
+    }
+
     /// Every weight, in a fixed order.
     pub fn iter(&self) -> impl Iterator<Item = &W> {
         let layers = self.layers.iter().flat_map(|layer| {
@@ -125,6 +130,15 @@ pub trait Executor {
 /// # Errors
 /// The executor's.
 pub fn logits<E: Executor>(e: &mut E, decoder: &Decoder<E::Weight>) -> Result<E::Tensor, E::Error> {
+    let states = states(e, decoder)?;
+    e.linear(states, decoder.head())
+}
+
+/// What heads are put on: the normed last state of every selected row `[selected rows, hidden]`.
+///
+/// # Errors
+/// The executor's.
+pub fn states<E: Executor>(e: &mut E, decoder: &Decoder<E::Weight>) -> Result<E::Tensor, E::Error> {
     let mut x = e.embed(&decoder.embed)?;
     for (index, layer) in decoder.layers.iter().enumerate() {
         let normed = e.norm(&x, &layer.input_norm)?;
@@ -137,6 +151,5 @@ pub fn logits<E: Executor>(e: &mut E, decoder: &Decoder<E::Weight>) -> Result<E:
         x = e.linear_add(gated, &layer.down, x)?;
     }
     let selected = e.select(x)?;
-    let normed = e.norm(&selected, &decoder.norm)?;
-    e.linear(normed, decoder.head.as_ref().unwrap_or(&decoder.embed))
+    e.norm(&selected, &decoder.norm)
 }

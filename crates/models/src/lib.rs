@@ -13,14 +13,16 @@ mod pretrained;
 mod sampling;
 mod tensors;
 mod tokenizer;
+mod value_head;
 mod weights;
 
 pub use autograd::{Autograd, PackedBatch};
 pub use config::{ConfigError, ModelConfig};
 pub use decode::{Decode, ServedWeights};
-pub use decoder::{Decoder, Executor, Layer, logits};
+pub use decoder::{Decoder, Executor, Layer, logits, states};
 pub use pretrained::{ModelError, Pretrained};
 pub use sampling::{Choice, Sampler};
 pub use tensors::{TensorError, read_tensors, write_tensors};
 pub use tokenizer::{HfTokenizer, train_tokenizer};
+pub use value_head::ValueHead;
 pub use weights::{HostWeights, Parameter, WeightError};

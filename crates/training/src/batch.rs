@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use stateset_algorithms::advantage::is_flat;
-use stateset_algorithms::{Answer, Grpo};
-use stateset_domain::{Group, LearnerError, PolicyVersion, Trajectory};
+use stateset_algorithms::{Answer, Grpo, Turn};
+use stateset_domain::{Group, LearnerError, PolicyVersion, Role, Trajectory};
 use stateset_models::PackedBatch;
 
 /// One trajectory as the optimizer sees it; the log-probability arrays have one entry per scored token.
@@ -18,8 +18,16 @@ pub struct Example {
     pub sampler: Vec<f64>,
     /// How many versions older than the learner the policy was that sampled each of them.
     pub ages: Vec<u64>,
+    /// The episode's reward.
+    pub reward: f64,
+    /// Its assistant turns.
+    pub turns: Vec<Turn>,
     /// Credit of each scored token.
     pub advantages: Vec<f64>,
+    /// What the critic should have said at each scored token; empty without a critic.
+    pub returns: Vec<f64>,
+    /// At which of them it learns.
+    pub learned: Vec<bool>,
 }
 
 impl Example {
@@ -39,7 +47,11 @@ impl Example {
         Ok(Self {
             tokens: trajectory.tokens.clone(),
             scored: trajectory.mask.clone(),
+            reward: trajectory.reward.map_or(0.0, f64::from),
+            turns: turns(trajectory, sampler.len())?,
             advantages: vec![advantage; sampler.len()],
+            returns: Vec::new(),
+            learned: Vec::new(),
             ages: scored().map(|t| now.0.saturating_sub(versions[t].0)).collect(),
             sampler,
         })
@@ -50,6 +62,24 @@ impl Example {
     pub fn scored_tokens(&self) -> usize {
         self.sampler.len()
     }
+}
+
+/// The assistant's turns, in which every one of the `scored` tokens was sampled.
+fn turns(trajectory: &Trajectory, scored: usize) -> Result<Vec<Turn>, LearnerError> {
+    let spans = trajectory.spans.iter().filter(|span| span.role == Role::Assistant);
+    let rewards = trajectory.turn_rewards.iter().copied().map(f64::from).chain(std::iter::repeat(0.0));
+    let mut at = 0;
+    let turns = spans.zip(rewards).map(|(span, reward)| {
+        let tokens = at..at + span.sampled.len();
+        at = tokens.end;
+        Turn { tokens, reward }
+    });
+    let turns = turns.collect();
+    if at != scored {
+        let episode = trajectory.episode;
+        return Err(LearnerError::Batch(format!("{episode}: {scored} tokens were sampled, but its turns have {at}")));
+    }
+    Ok(turns)
 }
 
 /// What an optimizer step is made from.
@@ -72,6 +102,16 @@ impl Batch {
         let members = groups.iter().flat_map(|group| &group.members).zip(advantages.into_iter().flatten());
         let examples = members.map(|(member, advantage)| Example::new(member, advantage, now));
         let examples = examples.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { examples, frac_zero_std_groups: frac_flat(groups) })
+    }
+
+    /// Every episode by itself; what it is worth is a critic's to say.
+    pub(crate) fn of_episodes(groups: &[Group], now: PolicyVersion) -> Result<Self, LearnerError> {
+        for group in groups {
+            rewards(group)?;
+        }
+        let members = groups.iter().flat_map(|group| &group.members);
+        let examples = members.map(|member| Example::new(member, 0.0, now)).collect::<Result<_, _>>()?;
         Ok(Self { examples, frac_zero_std_groups: frac_flat(groups) })
     }
 

@@ -3,28 +3,29 @@
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Storage};
 use stateset_kernels::cpu::sum_of_squares;
-use stateset_models::Autograd;
 
-/// One gradient per variable, in the decoder's order.
+use crate::Variable;
+
+/// One gradient per variable, in their order.
 #[derive(Debug, Clone)]
 pub struct Gradients {
     values: Vec<Vec<f32>>,
 }
 
 impl Gradients {
-    /// All zero, for the variables of `model`.
+    /// All zero.
     #[must_use]
-    pub fn zeros(model: &Autograd) -> Self {
-        Self { values: model.variables().iter().map(|var| vec![0.0; var.elem_count()]).collect() }
+    pub fn zeros(variables: &[Variable]) -> Self {
+        Self { values: variables.iter().map(|variable| vec![0.0; variable.len()]).collect() }
     }
 
     /// Adds what one backward pass found. Variables it did not reach add nothing.
     ///
     /// # Errors
     /// If a gradient is not f32 on the CPU.
-    pub fn add(&mut self, model: &Autograd, found: &GradStore) -> Result<()> {
-        for (sum, var) in self.values.iter_mut().zip(model.variables().iter()) {
-            let Some(gradient) = found.get(var.as_tensor()) else { continue };
+    pub fn add(&mut self, variables: &[Variable], found: &GradStore) -> Result<()> {
+        for (sum, variable) in self.values.iter_mut().zip(variables) {
+            let Some(gradient) = found.get(variable.var.as_tensor()) else { continue };
             let gradient = gradient.contiguous()?;
             let (storage, layout) = gradient.storage_and_layout();
             let (Storage::Cpu(candle_core::CpuStorage::F32(values)), Some((start, end))) =
@@ -44,7 +45,7 @@ impl Gradients {
         }
     }
 
-    /// The gradients, in the decoder's order.
+    /// The gradients, in the variables' order.
     #[must_use]
     pub fn values(&self) -> &[Vec<f32>] {
         &self.values

@@ -1,20 +1,14 @@
 //! The learner: groups in, a better policy out.
-//!
-//! Within an optimizer step the weights do not move, so the first epoch's own log-probabilities *are* the old policy's: the ratio is
-//! exactly 1 and no extra pass is needed. The sampler's log-probabilities are compared with them and the largest gap is reported.
-//! Later epochs reuse what the first one found.
 
-use std::ops::Range;
-
-use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use stateset_algorithms::{Evaluation, Schedule, Sequence, Staleness};
+use stateset_algorithms::{Schedule, Staleness};
 use stateset_domain::{Adjustments, Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport};
-use stateset_models::{Autograd, HostWeights, Pretrained, read_tensors, write_tensors};
+use stateset_models::{Autograd, Pretrained, read_tensors, write_tensors};
 
-use crate::batch::{Batch, pack};
-use crate::objective::Counts;
-use crate::{Example, Gradients, Objective, Optimizer, OptimizerSettings, micro_batches};
+use crate::batch::Batch;
+use crate::critic::{Critic, CriticState};
+use crate::variables::{read, write};
+use crate::{Objective, Optimizer, OptimizerSettings, Variable};
 
 /// Everything a learner is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,19 +36,29 @@ pub struct LearnerSettings {
 /// Trains a decoder on groups of episodes.
 pub struct PolicyLearner {
     base: Pretrained,
-    model: Autograd,
-    reference: Autograd,
-    optimizer: Optimizer,
+    pub(crate) model: Autograd,
+    pub(crate) critic: Option<Critic>,
+    pub(crate) reference: Autograd,
+    /// What the optimizer moves: the model, and a critic's head on it.
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) optimizer: Optimizer,
     /// As made; the temperature and the weight of the KL term as adjusted since.
-    settings: LearnerSettings,
+    pub(crate) settings: LearnerSettings,
     /// What the temperature and the weight of the KL term were made as.
     made: (f32, f64),
     lr_scale: f64,
-    /// Weights and optimizer before the last step, if it can be taken back.
-    before: Option<(HostWeights, Optimizer)>,
-    step: u64,
+    /// What there was before the last step, if it can be taken back.
+    before: Option<Standing>,
+    pub(crate) step: u64,
     /// Whether the next gradient is to be no number.
-    spoilt: bool,
+    pub(crate) spoilt: bool,
+}
+
+/// What a step moves.
+struct Standing {
+    values: Vec<Vec<f32>>,
+    optimizer: Optimizer,
+    critic: Option<CriticState>,
 }
 
 /// The learner's own line in a checkpoint.
@@ -62,9 +66,12 @@ pub struct PolicyLearner {
 struct State {
     step: u64,
     optimizer_updates: u64,
+    #[serde(default)]
+    critic_updates: u64,
 }
 
 const OPTIMIZER: &str = "optimizer.safetensors";
+const CRITIC: &str = "critic.safetensors";
 const STATE: &str = "learner.json";
 
 fn compute(error: candle_core::Error) -> LearnerError {
@@ -75,24 +82,6 @@ fn state(error: impl std::fmt::Display) -> LearnerError {
     LearnerError::State(error.to_string())
 }
 
-/// What later epochs need of the first one, one list per example; the reference's for as many examples as it was asked about.
-#[derive(Default)]
-struct FirstEpoch {
-    old: Vec<Vec<f64>>,
-    /// What each token counts; `None` if all count in full.
-    weights: Vec<Option<Vec<f64>>>,
-    reference: Vec<Vec<f64>>,
-}
-
-/// Sums over one epoch.
-#[derive(Default)]
-struct Epoch {
-    evaluation: Evaluation,
-    entropy_sum: f64,
-    /// Tokens whose KL from the reference is in the evaluation's sum.
-    compared: usize,
-}
-
 impl PolicyLearner {
     /// Starts from `base`, which is also the frozen reference.
     ///
@@ -101,12 +90,21 @@ impl PolicyLearner {
     pub fn new(base: Pretrained, settings: LearnerSettings) -> Result<Self, LearnerError> {
         let model = Autograd::new(&base.weights).map_err(compute)?;
         let reference = Autograd::new(&base.weights).map_err(compute)?;
-        let optimizer = Optimizer::new(&model, settings.optimizer.clone());
+        let critic = settings
+            .objective
+            .actor_critic()
+            .map(|it| Critic::new(&base.weights, it.critic.network, it.critic_is_apart(), &settings.optimizer));
+        let critic = critic.transpose().map_err(compute)?;
+        let mut variables = Variable::of(&model);
+        variables.extend(critic.iter().flat_map(Critic::shared_variables).cloned());
+        let optimizer = Optimizer::new(&variables, settings.optimizer.clone());
         let made = (settings.temperature, settings.objective.kl_coef());
         Ok(Self {
             base,
             model,
+            critic,
             reference,
+            variables,
             optimizer,
             settings,
             made,
@@ -117,133 +115,44 @@ impl PolicyLearner {
         })
     }
 
-    /// The examples to compute. Unless something else pulls at it, one without advantage has no gradient at all: it is counted, and not
-    /// computed, unless there are no others; then the first few are, so that entropy and KL are measured in every step.
-    fn computed<'a>(&self, batch: &'a Batch) -> Vec<&'a Example> {
-        let scored = batch.examples.iter().filter(|example| example.scored_tokens() > 0);
-        let all = self.settings.objective.moves_all();
-        let teaching: Vec<&Example> =
-            scored.clone().filter(|example| all || example.advantages.iter().any(|it| *it != 0.0)).collect();
-        if !teaching.is_empty() {
-            return teaching;
-        }
-        let scored: Vec<&Example> = scored.collect();
-        let first = self.micro_batches(&scored).into_iter().next().unwrap_or(0..0);
-        scored[first].to_vec()
-    }
-
-    /// Examples that belong together are never apart.
-    fn micro_batches(&self, examples: &[&Example]) -> Vec<Range<usize>> {
-        let together = self.settings.objective.together();
-        let lengths = examples.chunks(together).map(|part| part.iter().map(|example| example.tokens.len()).sum());
-        let runs = micro_batches(&lengths.collect::<Vec<_>>(), self.settings.micro_batch_tokens);
-        runs.into_iter().map(|run| run.start * together..(run.end * together).min(examples.len())).collect()
-    }
-
     fn train(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
         // The step is counted before it is taken.
-        let batch = self.settings.objective.batch(groups, PolicyVersion(self.step - 1))?;
-        let counts = self.settings.objective.count(&batch.examples);
-        let examples = self.computed(&batch);
+        let mut batch = self.settings.objective.batch(groups, PolicyVersion(self.step - 1))?;
         let LearnerSettings { learning_rate, schedule, total_steps, .. } = &self.settings;
-        let lr = learning_rate * self.lr_scale * schedule.multiplier(self.step, *total_steps);
-        let mut report = StepReport { lr, frac_zero_std_groups: batch.frac_zero_std_groups, ..ages(&batch) };
-        // Only a later epoch can fail after the weights have moved.
-        let kept = self.settings.undoable || self.settings.objective.epochs() > 1;
-        let before = kept.then(|| self.model.weights().map(|w| (w, self.optimizer.clone())));
-        self.before = before.transpose().map_err(compute)?;
-        let mut first = FirstEpoch::default();
-        for epoch in 0..self.settings.objective.epochs() {
-            let mut gradients = Gradients::zeros(&self.model);
-            let found = self.epoch(&examples, &counts, &mut first, &mut gradients).map_err(compute)?;
-            if std::mem::take(&mut self.spoilt) {
-                gradients.spoil();
-            }
-            let norm = gradients.norm();
-            report.train_tokens += examples.iter().map(|example| example.tokens.len() as u64).sum::<u64>();
-            if !(found.evaluation.loss.is_finite() && norm.is_finite()) {
-                self.take_back()?;
-                return Ok(StepReport { loss: found.evaluation.loss, grad_norm: norm, skipped: true, ..report });
-            }
-            if epoch == 0 {
-                report.log_prob_gap = gap(&examples, &first.old);
-                let weights = || first.weights.iter().flatten().flatten();
-                report.tokens_dropped = weights().filter(|weight| **weight == 0.0).count() as u64;
-                report.tokens_down_weighted =
-                    weights().filter(|weight| **weight > 0.0 && **weight < 1.0).count() as u64;
-                report.loss = found.evaluation.loss;
-                report.grad_norm = norm;
-            }
-            report.kl = found.evaluation.kl_sum / found.compared.max(1) as f64;
-            report.clip_fraction = found.evaluation.clip_fraction();
-            report.entropy = found.entropy_sum / found.evaluation.tokens.max(1) as f64;
-            self.optimizer.update(&self.model, &gradients, norm, lr).map_err(compute)?;
+        let course = self.lr_scale * schedule.multiplier(self.step, *total_steps);
+        let mut report =
+            StepReport { lr: learning_rate * course, frac_zero_std_groups: batch.frac_zero_std_groups, ..ages(&batch) };
+        // Only an update that is not the first can fail after the weights have moved.
+        let objective = &self.settings.objective;
+        let updates = objective.epochs() > 1 || objective.looks_first();
+        self.before = (self.settings.undoable || updates).then(|| self.standing()).transpose().map_err(compute)?;
+        let firsts = self.look_first(&mut batch, &mut report).map_err(compute)?;
+        match self.settings.objective.trust_region().cloned() {
+            Some(trpo) => self.step_naturally(&trpo, &batch, firsts, course, &mut report).map_err(compute)?,
+            None => self.descend(&batch, firsts, course, &mut report).map_err(compute)?,
+        }
+        if report.skipped {
+            self.take_back()?;
         }
         self.before = self.before.take().filter(|_| self.settings.undoable);
         Ok(report)
     }
 
+    /// Everything that a step moves.
+    fn standing(&self) -> candle_core::Result<Standing> {
+        let critic = self.critic.as_ref().map(Critic::state).transpose()?;
+        Ok(Standing { values: read(&self.variables)?, optimizer: self.optimizer.clone(), critic })
+    }
+
     fn take_back(&mut self) -> Result<(), LearnerError> {
-        if let Some((weights, optimizer)) = self.before.take() {
-            self.model = Autograd::new(&weights).map_err(compute)?;
-            self.optimizer = optimizer;
+        let Some(Standing { values, optimizer, critic }) = self.before.take() else { return Ok(()) };
+        write(&self.variables, &values).map_err(compute)?;
+        self.optimizer = optimizer;
+        if let (Some(own), Some(before)) = (&mut self.critic, critic) {
+            own.set_state(before).map_err(compute)?;
         }
         Ok(())
     }
-
-    fn epoch(
-        &self,
-        examples: &[&Example],
-        counts: &Counts,
-        first: &mut FirstEpoch,
-        gradients: &mut Gradients,
-    ) -> candle_core::Result<Epoch> {
-        let mut sum = Epoch::default();
-        for run in self.micro_batches(examples) {
-            let part = &examples[run.clone()];
-            let packed = pack(part.iter().copied());
-            let found = self.model.log_probs(&packed, self.settings.temperature)?;
-            let new = per_example(part, &found.get(0)?)?;
-            if first.old.len() < run.end {
-                let weigh =
-                    |(old, it): (&Vec<f64>, &&Example)| self.settings.staleness.weights(old, &it.sampler, &it.ages);
-                first.weights.extend(new.iter().zip(part).map(weigh));
-                first.old.extend(new.iter().cloned());
-                // Where KL is only watched, one micro-batch is enough to see it.
-                if self.settings.objective.compares() || run.start == 0 {
-                    let found = self.reference.log_probs(&packed, self.settings.temperature)?.get(0)?;
-                    first.reference.extend(per_example(part, &found)?);
-                }
-            }
-            let scored = vec![true; part.iter().map(|example| example.scored_tokens()).max().unwrap_or(0)];
-            let sequence = |i: usize| Sequence {
-                new: &new[i],
-                old: &first.old[run.start + i],
-                reference: first.reference.get(run.start + i).map(Vec::as_slice),
-                mask: &scored[..new[i].len()],
-                advantages: &part[i].advantages,
-                weights: first.weights[run.start + i].as_deref(),
-            };
-            let sequences: Vec<Sequence<'_>> = (0..part.len()).map(sequence).collect();
-            sum.compared += sequences.iter().filter(|s| s.reference.is_some()).map(|s| s.new.len()).sum::<usize>();
-            let mut slopes = vec![0.0; packed.targets.len()];
-            sum.evaluation += self.settings.objective.evaluate(&sequences, counts, &mut slopes);
-            sum.entropy_sum += found.get(1)?.to_vec1::<f32>()?.iter().map(|h| f64::from(*h)).sum::<f64>();
-            gradients.add(&self.model, &slope(&found, &slopes)?.backward()?)?;
-        }
-        Ok(sum)
-    }
-}
-
-/// A scalar whose gradient with respect to the log-probabilities is `slopes`.
-fn slope(found: &Tensor, slopes: &[f64]) -> candle_core::Result<Tensor> {
-    let slopes: Vec<f32> = slopes.iter().map(|slope| *slope as f32).collect();
-    (found.get(0)? * Tensor::from_slice(&slopes, slopes.len(), &Device::Cpu)?)?.sum_all()
-}
-
-fn per_example(examples: &[&Example], log_probs: &Tensor) -> candle_core::Result<Vec<Vec<f64>>> {
-    let mut all = log_probs.to_vec1::<f32>()?.into_iter().map(f64::from);
-    Ok(examples.iter().map(|example| all.by_ref().take(example.scored_tokens()).collect()).collect())
 }
 
 /// A report that says how old the batch's tokens are, and nothing else.
@@ -255,15 +164,6 @@ fn ages(batch: &Batch) -> StepReport {
         staleness_max: ages().copied().max().unwrap_or(0),
         ..StepReport::default()
     }
-}
-
-/// The largest gap between sampler and trainer, over tokens that the very policy sampled which learns from them.
-fn gap(examples: &[&Example], trainer: &[Vec<f64>]) -> f64 {
-    let tokens = |(example, trainer): (&&Example, &Vec<f64>)| {
-        let gap = |t: usize| if example.ages[t] == 0 { (example.sampler[t] - trainer[t]).abs() } else { 0.0 };
-        (0..trainer.len()).map(gap).fold(0.0, f64::max)
-    };
-    examples.iter().zip(trainer).map(tokens).fold(0.0, f64::max)
 }
 
 impl Learner for PolicyLearner {
@@ -297,7 +197,12 @@ impl Learner for PolicyLearner {
         let mut files = self.base.to_files(&self.model.weights().map_err(compute)?).map_err(state)?;
         let bytes = write_tensors(&self.optimizer.to_tensors()).map_err(state)?;
         files.push(Artifact { name: OPTIMIZER.into(), bytes });
-        let own = State { step: self.step, optimizer_updates: self.optimizer.updates() };
+        let mut own = State { step: self.step, optimizer_updates: self.optimizer.updates(), critic_updates: 0 };
+        if let Some(critic) = &self.critic {
+            let (bytes, updates) = critic.save()?;
+            files.push(Artifact { name: CRITIC.into(), bytes });
+            own.critic_updates = updates;
+        }
         files.push(Artifact { name: STATE.into(), bytes: serde_json::to_vec_pretty(&own).map_err(state)? });
         Ok(files)
     }
@@ -313,8 +218,12 @@ impl Learner for PolicyLearner {
         if model.weights.config != self.base.weights.config {
             return Err(state("config.json describes another model"));
         }
-        self.model = Autograd::new(&model.weights).map_err(compute)?;
+        let weights: Vec<Vec<f32>> = model.weights.values.iter().cloned().collect();
+        write(&Variable::of(&self.model), &weights).map_err(compute)?;
         self.optimizer.restore(&averages, saved.optimizer_updates)?;
+        if let Some(critic) = &mut self.critic {
+            critic.restore(file(CRITIC)?, saved.critic_updates)?;
+        }
         self.before = None;
         self.step = saved.step;
         Ok(())

@@ -5,16 +5,23 @@
 
 mod batch;
 mod checkpoints;
+mod critic;
+mod descent;
+mod distributions;
 mod gradients;
 mod learner;
 mod objective;
 mod optimizer;
+mod pass;
 mod supervised;
+mod trust_region;
+mod variables;
 
 pub use batch::{Example, micro_batches};
 pub use checkpoints::CheckpointFolder;
 pub use gradients::Gradients;
 pub use learner::{LearnerSettings, PolicyLearner};
 pub use objective::Objective;
-pub use optimizer::{Optimizer, OptimizerSettings};
+pub use optimizer::{Optimizer, OptimizerKind, OptimizerSettings};
 pub use supervised::{Demonstration, Supervised, SupervisedReport, SupervisedSettings};
+pub use variables::Variable;

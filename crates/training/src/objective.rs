@@ -1,6 +1,8 @@
 //! What a batch is made of and what it loses, by algorithm.
 
-use stateset_algorithms::{Dpo, Evaluation, Grpo, Normalizer, Sequence, Surrogate};
+use stateset_algorithms::{
+    ActorCritic, Algorithm, Critic, Dpo, Evaluation, Grpo, Normalizer, Sequence, Slopes, Surrogate, Trpo,
+};
 use stateset_domain::{Group, LearnerError, PolicyVersion};
 
 use crate::Example;
@@ -11,30 +13,97 @@ use crate::batch::Batch;
 pub enum Objective {
     /// Rewards of episodes, each measured against others.
     Grpo(Grpo),
+    /// Rewards of episodes, each measured against what a critic had expected.
+    ActorCritic(ActorCritic),
     /// Preferences: of each group, the best episode over the worst.
     Dpo(Dpo),
 }
 
 /// The counts of a whole optimizer batch.
-pub(crate) enum Counts {
+pub(crate) struct Counts {
+    divisor: Divisor,
+    /// Values that a critic learns.
+    values: usize,
+}
+
+enum Divisor {
     Tokens(Normalizer),
     Pairs(usize),
 }
 
+impl Counts {
+    /// What each value of a critic weighs.
+    pub(crate) fn value_weight(&self) -> f64 {
+        1.0 / self.values.max(1) as f64
+    }
+}
+
+impl From<Algorithm> for Objective {
+    /// As that algorithm is where nothing else is asked for.
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Dpo => Self::Dpo(algorithm.settings()),
+            Algorithm::Ppo => Self::ActorCritic(ActorCritic::ppo(&algorithm.settings(), algorithm.settings())),
+            Algorithm::A2c => Self::ActorCritic(ActorCritic::a2c(&algorithm.settings(), algorithm.settings())),
+            Algorithm::Trpo => Self::ActorCritic(ActorCritic::trpo(&algorithm.settings(), algorithm.settings())),
+            _ => Self::Grpo(algorithm.settings()),
+        }
+    }
+}
+
 impl Objective {
-    /// Optimizer passes over each batch.
+    /// Passes over each batch.
     pub(crate) fn epochs(&self) -> usize {
         match self {
             Self::Grpo(grpo) => grpo.epochs,
+            Self::ActorCritic(it) => it.policy.epochs,
             Self::Dpo(_) => 1,
         }
     }
 
-    /// How strongly the policy is held to the reference: the weight of the KL term. DPO's `beta` is that of the problem it solves.
+    /// Updates a pass.
+    pub(crate) fn mini_batches(&self) -> usize {
+        match self {
+            Self::ActorCritic(it) => it.mini_batches,
+            Self::Grpo(_) | Self::Dpo(_) => 1,
+        }
+    }
+
+    /// Whether the whole batch is looked at before anything moves: a critic's credit depends on all of it.
+    pub(crate) fn looks_first(&self) -> bool {
+        self.critic().is_some() || self.mini_batches() > 1
+    }
+
+    /// How far a step may move the policy before it ends, nats per token.
+    pub(crate) fn target_kl(&self) -> Option<f64> {
+        self.actor_critic()?.target_kl
+    }
+
+    /// Credit by a critic, if there is one.
+    pub(crate) fn actor_critic(&self) -> Option<&ActorCritic> {
+        match self {
+            Self::ActorCritic(it) => Some(it),
+            Self::Grpo(_) | Self::Dpo(_) => None,
+        }
+    }
+
+    /// The critic's settings, if there is one.
+    pub(crate) fn critic(&self) -> Option<&Critic> {
+        self.actor_critic().map(|it| &it.critic)
+    }
+
+    /// How a step of the natural gradient is found, if steps are that.
+    pub(crate) fn trust_region(&self) -> Option<&Trpo> {
+        self.actor_critic()?.trust_region.as_ref()
+    }
+
+    /// How strongly the policy is held to the reference: the weight of the KL term, or of the penalty. DPO's `beta` is that of the problem
+    /// it solves.
     #[must_use]
     pub fn kl_coef(&self) -> f64 {
         match self {
             Self::Grpo(grpo) => grpo.kl_coef,
+            Self::ActorCritic(it) => it.penalty.1,
             Self::Dpo(dpo) => dpo.beta,
         }
     }
@@ -42,6 +111,7 @@ impl Objective {
     pub(crate) fn set_kl_coef(&mut self, kl_coef: f64) {
         match self {
             Self::Grpo(grpo) => grpo.kl_coef = kl_coef,
+            Self::ActorCritic(it) => it.penalty.1 = kl_coef,
             // There is no preference without a reference to measure it from.
             Self::Dpo(dpo) if kl_coef > 0.0 => dpo.beta = kl_coef,
             Self::Dpo(_) => {}
@@ -55,13 +125,17 @@ impl Objective {
 
     /// Whether an episode without credit has a gradient all the same.
     pub(crate) fn moves_all(&self) -> bool {
-        matches!(self, Self::Grpo(grpo) if grpo.kl_coef > 0.0 || grpo.surrogate == Surrogate::Dppo)
+        match self {
+            Self::Grpo(it) => it.kl_coef > 0.0 || it.entropy_coef > 0.0 || it.surrogate == Surrogate::Dppo,
+            Self::ActorCritic(_) => true,
+            Self::Dpo(_) => false,
+        }
     }
 
     /// How many examples in a row belong together.
     pub(crate) fn together(&self) -> usize {
         match self {
-            Self::Grpo(_) => 1,
+            Self::Grpo(_) | Self::ActorCritic(_) => 1,
             Self::Dpo(_) => 2,
         }
     }
@@ -70,22 +144,28 @@ impl Objective {
     pub(crate) fn batch(&self, groups: &[Group], now: PolicyVersion) -> Result<Batch, LearnerError> {
         match self {
             Self::Grpo(grpo) => Batch::of_members(groups, grpo, now),
+            Self::ActorCritic(_) => Batch::of_episodes(groups, now),
             Self::Dpo(_) => Batch::of_pairs(groups, now),
         }
     }
 
-    pub(crate) fn count(&self, examples: &[Example]) -> Counts {
-        match self {
-            Self::Grpo(grpo) => Counts::Tokens(grpo.normalizer(examples.iter().map(Example::scored_tokens))),
-            Self::Dpo(_) => Counts::Pairs(examples.iter().filter(|it| it.advantages.first() > Some(&0.0)).count()),
-        }
+    pub(crate) fn count<'a>(&self, examples: impl Iterator<Item = &'a Example> + Clone) -> Counts {
+        let sampled = examples.clone().map(Example::scored_tokens);
+        let divisor = match self {
+            Self::Grpo(grpo) => Divisor::Tokens(grpo.normalizer(sampled)),
+            Self::ActorCritic(it) => Divisor::Tokens(it.policy.normalizer(sampled)),
+            Self::Dpo(_) => Divisor::Pairs(examples.clone().filter(|it| it.advantages.first() > Some(&0.0)).count()),
+        };
+        let values = examples.flat_map(|example| &example.learned).filter(|learned| **learned).count();
+        Counts { divisor, values }
     }
 
-    /// The loss of some of the batch that was counted. Writes the slopes of its log-probabilities to `slopes`.
-    pub(crate) fn evaluate(&self, sequences: &[Sequence<'_>], counts: &Counts, slopes: &mut [f64]) -> Evaluation {
-        match (self, counts) {
-            (Self::Grpo(grpo), Counts::Tokens(normalizer)) => grpo.evaluate(sequences, normalizer, slopes),
-            (Self::Dpo(dpo), Counts::Pairs(pairs)) => dpo.evaluate_pairs(sequences, *pairs, slopes),
+    /// The loss of some of the batch that was counted, and its slopes.
+    pub(crate) fn evaluate(&self, sequences: &[Sequence<'_>], counts: &Counts, slopes: &mut Slopes) -> Evaluation {
+        match (self, &counts.divisor) {
+            (Self::Grpo(grpo), Divisor::Tokens(normalizer)) => grpo.evaluate(sequences, normalizer, slopes),
+            (Self::ActorCritic(it), Divisor::Tokens(normalizer)) => it.policy.evaluate(sequences, normalizer, slopes),
+            (Self::Dpo(dpo), Divisor::Pairs(pairs)) => dpo.evaluate_pairs(sequences, *pairs, &mut slopes.log_probs),
             _ => unreachable!("an objective counts what it divides by"),
         }
     }

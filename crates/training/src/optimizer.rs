@@ -1,4 +1,4 @@
-//! AdamW with global-norm clipping, decay on matrices only.
+//! AdamW or RMSProp with global-norm clipping, decay on matrices only.
 
 use candle_core::Result;
 use serde::{Deserialize, Serialize};
@@ -6,13 +6,26 @@ use stateset_domain::{LearnerError, NamedTensor};
 use stateset_kernels::cpu::{AdamW, adamw};
 use stateset_models::Autograd;
 
-use crate::Gradients;
+use crate::{Gradients, Variable};
+
+/// What an optimizer does with a gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// Its mean over the root of its squares' mean, both corrected for having begun at 0 (arXiv:1711.05101).
+    #[default]
+    AdamW,
+    /// The gradient over the root of its squares' mean, as it is (Tieleman & Hinton 2012, Lecture 6.5; torch's).
+    RmsProp,
+}
 
 /// Constants of the optimizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerSettings {
-    /// Decay rates of the averages of gradient and squared gradient.
+    /// What it does with the gradient.
+    pub kind: OptimizerKind,
+    /// Decay rates of the averages of gradient and squared gradient. RMSProp has the second only.
     pub betas: (f64, f64),
     /// Keeps the division finite.
     pub epsilon: f64,
@@ -24,7 +37,7 @@ pub struct OptimizerSettings {
 
 impl Default for OptimizerSettings {
     fn default() -> Self {
-        Self { betas: (0.9, 0.999), epsilon: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 }
+        Self { kind: OptimizerKind::AdamW, betas: (0.9, 0.999), epsilon: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 }
     }
 }
 
@@ -32,40 +45,43 @@ impl Default for OptimizerSettings {
 #[derive(Debug, Clone)]
 pub struct Optimizer {
     settings: OptimizerSettings,
-    names: Vec<(String, bool)>,
+    names: Vec<String>,
     averages: Vec<(Vec<f32>, Vec<f32>)>,
     updates: u64,
 }
 
 impl Optimizer {
-    /// Fresh state for the variables of `model`.
+    /// Fresh state for `variables`.
     #[must_use]
-    pub fn new(model: &Autograd, settings: OptimizerSettings) -> Self {
-        let parameters = model.config().parameters();
-        let names = parameters.iter().map(|p| (p.name.clone(), p.is_matrix())).collect();
-        let averages = parameters.iter().map(|p| (vec![0.0; p.len()], vec![0.0; p.len()])).collect();
+    pub fn new(variables: &[Variable], settings: OptimizerSettings) -> Self {
+        let names = variables.iter().map(|variable| variable.name.clone()).collect();
+        let averages = variables.iter().map(|it| (vec![0.0; it.len()], vec![0.0; it.len()])).collect();
         Self { settings, names, averages, updates: 0 }
     }
 
-    /// Moves the variables of `model` by one update at learning rate `lr`. `norm` is that of `gradients`.
+    /// Moves `variables` by one update at learning rate `lr`. `norm` is that of `gradients`.
     ///
     /// # Errors
     /// If a variable cannot be written.
-    pub fn update(&mut self, model: &Autograd, gradients: &Gradients, norm: f64, lr: f64) -> Result<()> {
+    pub fn update(&mut self, variables: &[Variable], gradients: &Gradients, norm: f64, lr: f64) -> Result<()> {
         self.updates += 1;
-        let OptimizerSettings { betas, epsilon, weight_decay, max_grad_norm } = self.settings;
+        let OptimizerSettings { kind, betas, epsilon, weight_decay, max_grad_norm } = self.settings;
         let scale = if norm > max_grad_norm { max_grad_norm / norm } else { 1.0 } as f32;
-        let variables = model.variables().iter().zip(gradients.values());
-        for (((var, gradient), (m, v)), (_, is_matrix)) in variables.zip(&mut self.averages).zip(&self.names) {
+        // RMSProp is AdamW without a memory of the gradient, and past the correction for a beginning at 0.
+        let (beta1, step) = match kind {
+            OptimizerKind::AdamW => (betas.0, self.updates),
+            OptimizerKind::RmsProp => (0.0, u64::MAX),
+        };
+        for ((variable, gradient), (m, v)) in variables.iter().zip(gradients.values()).zip(&mut self.averages) {
             let with = AdamW {
                 lr: lr as f32,
-                beta1: betas.0 as f32,
+                beta1: beta1 as f32,
                 beta2: betas.1 as f32,
                 epsilon: epsilon as f32,
-                weight_decay: if *is_matrix { weight_decay as f32 } else { 0.0 },
-                step: self.updates,
+                weight_decay: if variable.decays { weight_decay as f32 } else { 0.0 },
+                step,
             };
-            Autograd::update(var, |values| adamw(values, gradient, scale, m, v, with))?;
+            Autograd::update(&variable.var, |values| adamw(values, gradient, scale, m, v, with))?;
         }
         Ok(())
     }
@@ -85,7 +101,7 @@ impl Optimizer {
             data: data.into(),
         };
         let states = self.names.iter().zip(&self.averages);
-        states.flat_map(|((name, _), (m, v))| [tensor("exp_avg", name, m), tensor("exp_avg_sq", name, v)]).collect()
+        states.flat_map(|(name, (m, v))| [tensor("exp_avg", name, m), tensor("exp_avg_sq", name, v)]).collect()
     }
 
     /// Goes back to what [`to_tensors`](Self::to_tensors) gave after `updates` updates.
@@ -93,7 +109,7 @@ impl Optimizer {
     /// # Errors
     /// [`LearnerError::State`] if a tensor is missing or of another size.
     pub fn restore(&mut self, tensors: &[NamedTensor], updates: u64) -> std::result::Result<(), LearnerError> {
-        for ((name, _), (m, v)) in self.names.iter().zip(&mut self.averages) {
+        for (name, (m, v)) in self.names.iter().zip(&mut self.averages) {
             for (kind, average) in [("exp_avg", m), ("exp_avg_sq", v)] {
                 let name = format!("{kind}.{name}");
                 let found = tensors.iter().find(|tensor| tensor.name == name && tensor.data.len() == average.len());

@@ -4,7 +4,7 @@ use candle_core::{Device, Result, Tensor};
 use stateset_algorithms::Schedule;
 use stateset_models::{Autograd, HostWeights, PackedBatch};
 
-use crate::{Gradients, Optimizer, OptimizerSettings, micro_batches};
+use crate::{Gradients, Optimizer, OptimizerSettings, Variable, micro_batches};
 
 /// A conversation to imitate.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +46,7 @@ pub struct SupervisedReport {
 /// A model being cloned from demonstrations.
 pub struct Supervised {
     model: Autograd,
+    variables: Vec<Variable>,
     optimizer: Optimizer,
     settings: SupervisedSettings,
     step: u64,
@@ -58,8 +59,9 @@ impl Supervised {
     /// If a tensor cannot be made.
     pub fn new(weights: &HostWeights, settings: SupervisedSettings) -> Result<Self> {
         let model = Autograd::new(weights)?;
-        let optimizer = Optimizer::new(&model, settings.optimizer.clone());
-        Ok(Self { model, optimizer, settings, step: 0 })
+        let variables = Variable::of(&model);
+        let optimizer = Optimizer::new(&variables, settings.optimizer.clone());
+        Ok(Self { model, variables, optimizer, settings, step: 0 })
     }
 
     /// The weights as they stand.
@@ -77,7 +79,7 @@ impl Supervised {
     pub fn step(&mut self, batch: &[Demonstration]) -> Result<SupervisedReport> {
         let spoken: usize = batch.iter().map(|demo| demo.spoken.iter().filter(|spoken| **spoken).count()).sum();
         let lengths: Vec<usize> = batch.iter().map(|demo| demo.tokens.len()).collect();
-        let (mut gradients, mut loss) = (Gradients::zeros(&self.model), 0.0);
+        let (mut gradients, mut loss) = (Gradients::zeros(&self.variables), 0.0);
         for run in micro_batches(&lengths, self.settings.micro_batch_tokens) {
             let (mut packed, mut weights) = (PackedBatch::default(), Vec::new());
             for demo in &batch[run] {
@@ -89,12 +91,12 @@ impl Supervised {
             let weights = Tensor::from_vec(weights, packed.targets.len(), &Device::Cpu)?;
             let part = (found.get(0)? * weights)?.sum_all()?;
             loss += f64::from(part.to_scalar::<f32>()?);
-            gradients.add(&self.model, &part.backward()?)?;
+            gradients.add(&self.variables, &part.backward()?)?;
         }
         self.step += 1;
         let lr = self.settings.learning_rate * self.settings.schedule.multiplier(self.step, self.settings.steps);
         let grad_norm = gradients.norm();
-        self.optimizer.update(&self.model, &gradients, grad_norm, lr)?;
+        self.optimizer.update(&self.variables, &gradients, grad_norm, lr)?;
         Ok(SupervisedReport { loss, grad_norm, tokens: lengths.iter().sum() })
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::group::{EPSILON, is_flat, mean, sample_std};
+use super::whiten::moments;
 
 /// How an answer's reward is measured.
 ///
@@ -125,12 +126,8 @@ fn best(rewards: &[f64]) -> Vec<f64> {
 
 /// With mean 0 and variance 1 over all sampled tokens.
 fn whitened(values: Vec<Vec<f64>>, groups: &[Vec<Answer>]) -> Vec<Vec<f64>> {
-    let weights = || groups.iter().flatten().map(|answer| answer.tokens as f64);
-    let flat = || values.iter().flatten();
-    let count: f64 = weights().sum();
-    let mean = flat().zip(weights()).map(|(value, weight)| value * weight).sum::<f64>() / count.max(1.0);
-    let squares: f64 = flat().zip(weights()).map(|(value, weight)| weight * (value - mean).powi(2)).sum();
-    let spread = (squares / (count - 1.0).max(1.0) + 1e-8).sqrt();
+    let tokens = groups.iter().flatten().map(|answer| answer.tokens as f64);
+    let (mean, spread) = moments(values.iter().flatten().copied().zip(tokens));
     values.iter().map(|group| group.iter().map(|value| (value - mean) / spread).collect()).collect()
 }
 

@@ -18,6 +18,9 @@ pub struct Gae {
     pub gamma: f64,
     /// 0 looks one token ahead and trusts the critic, 1 looks to the end and trusts nobody. In `[0, 1]`.
     pub lambda: f64,
+    /// How many tokens to look ahead at the most, after which the critic is believed; `None` looks to the end. With a `lambda` of 1 that is
+    /// the n-step advantage of A3C (arXiv:1602.01783).
+    pub steps: Option<usize>,
 }
 
 impl Gae {
@@ -31,13 +34,20 @@ impl Gae {
             rewards.len() == values.len() && rewards.len() == mask.len(),
             "an episode's arrays have one entry per token"
         );
+        let sampled: Vec<usize> = (0..rewards.len()).filter(|t| mask[*t]).collect();
         let mut advantages = vec![0.0; rewards.len()];
+        let mut deltas = vec![0.0; sampled.len()];
         let (mut next, mut last) = (0.0, 0.0);
-        for t in (0..rewards.len()).rev().filter(|t| mask[*t]) {
-            let delta = rewards[t] + self.gamma * next - values[t];
-            last = delta + self.gamma * self.lambda * last;
-            next = values[t];
-            advantages[t] = last;
+        for (i, t) in sampled.iter().enumerate().rev() {
+            deltas[i] = rewards[*t] + self.gamma * next - values[*t];
+            last = deltas[i] + self.gamma * self.lambda * last;
+            // Of a window that has slid past it, the last surprise is taken out again.
+            let gone = self.steps.and_then(|steps| Some((steps, deltas.get(i + steps)?)));
+            if let Some((steps, gone)) = gone {
+                last -= (self.gamma * self.lambda).powi(steps as i32) * gone;
+            }
+            next = values[*t];
+            advantages[*t] = last;
         }
         advantages
     }
@@ -51,7 +61,7 @@ mod tests {
 
     const REWARDS: [f64; 4] = [-0.01, -0.02, 0.0, 1.0];
     const VALUES: [f64; 4] = [0.5, 0.4, 0.6, 0.7];
-    const USUAL: Gae = Gae { gamma: 0.99, lambda: 0.95 };
+    const USUAL: Gae = Gae { gamma: 0.99, lambda: 0.95, steps: None };
 
     fn assert_near(found: &[f64], expected: &[f64]) {
         let apart = found.iter().zip(expected).any(|(found, expected)| (found - expected).abs() > 5e-7);
@@ -71,6 +81,16 @@ mod tests {
     }
 
     #[test]
+    fn one_step_is_the_critics_surprise_and_two_steps_look_one_token_further() {
+        let look = |steps| Gae { lambda: 1.0, steps: Some(steps), ..USUAL }.advantages(&REWARDS, &VALUES, &[true; 4]);
+        // -.01 + .99 x .4 - .5; -.02 + .99 x .6 - .4; .99 x .7 - .6; 1 - .7
+        assert_near(&look(1), &[-0.114, 0.174, 0.093, 0.3]);
+        // -.01 + .99 x -.02 + .99^2 x .6 - .5; and so on
+        assert_near(&look(2), &[0.058260, 0.266070, 0.390000, 0.3]);
+        assert_near(&look(9), &Gae { lambda: 1.0, ..USUAL }.advantages(&REWARDS, &VALUES, &[true; 4]));
+    }
+
+    #[test]
     fn an_episode_in_which_nothing_was_sampled_has_no_credit() {
         assert_eq!(USUAL.advantages(&REWARDS, &VALUES, &[false; 4]), [0.0; 4]);
         assert!(USUAL.advantages(&[], &[], &[]).is_empty());
@@ -82,7 +102,7 @@ mod tests {
             spoken in prop::collection::vec((-1.0..1.0f64, -1.0..1.0f64, 0..4usize), 0..8), gamma in 0.5..1.0f64,
             lambda in 0.0..1.0f64,
         ) {
-            let gae = Gae { gamma, lambda };
+            let gae = Gae { gamma, lambda, steps: None };
             let (rewards, values): (Vec<f64>, Vec<f64>) = spoken.iter().map(|(reward, value, _)| (*reward, *value)).unzip();
             let plain = gae.advantages(&rewards, &values, &vec![true; rewards.len()]);
             let (mut long_rewards, mut long_values, mut mask) = (vec![], vec![], vec![]);
@@ -101,7 +121,7 @@ mod tests {
             tokens in prop::collection::vec((-1.0..1.0f64, -1.0..1.0f64), 1..9), gamma in 0.5..1.0f64,
         ) {
             let (rewards, values): (Vec<f64>, Vec<f64>) = tokens.into_iter().unzip();
-            let found = Gae { gamma, lambda: 1.0 }.advantages(&rewards, &values, &vec![true; rewards.len()]);
+            let found = Gae { gamma, lambda: 1.0, steps: None }.advantages(&rewards, &values, &vec![true; rewards.len()]);
             let mut to_go = 0.0;
             for t in (0..rewards.len()).rev() {
                 to_go = rewards[t] + gamma * to_go;

@@ -3,7 +3,9 @@
 mod estimator;
 mod gae;
 mod group;
+mod whiten;
 
 pub use estimator::{Advantage, Answer};
 pub use gae::Gae;
 pub use group::is_flat;
+pub use whiten::whiten;

@@ -1,7 +1,7 @@
 //! The loss of a policy's step: a [`Surrogate`](super::Surrogate) that pushes by advantages, and a KL term that holds back.
 //!
-//! A token loses `w surrogate + kl_coef kl(new, reference)`, where `w` is 1 unless an older policy sampled the token
-//! ([`staleness`](crate::staleness)), and the loss is the sum over tokens of what each loses times its weight, the weights being those
+//! A token loses `w surrogate + kl_coef kl(new, reference) - entropy_coef H`, where `w` is 1 unless an older policy sampled the token
+//! ([`staleness`](crate::staleness)), `H` is the entropy of what the policy would have said there, and the loss is the sum over tokens of what each loses times its weight, the weights being those
 //! of the [`Normalizer`].
 //!
 //! With the default surrogate that is GRPO's objective, PPO's clip with group-relative advantages (DeepSeekMath, arXiv:2402.03300). The
@@ -15,7 +15,7 @@
 mod tests;
 
 use crate::ratio::k3;
-use crate::{Evaluation, Grpo, Normalizer, Sequence};
+use crate::{Evaluation, Grpo, Normalizer, Sequence, Slopes};
 
 impl Grpo {
     /// The weights of a whole optimizer batch, given how many tokens were sampled in each of its sequences.
@@ -23,26 +23,29 @@ impl Grpo {
         Normalizer::count(self.aggregation, self.max_completion_tokens, sampled)
     }
 
-    /// The loss of some `sequences` of the batch that `normalizer` counted. Writes dLoss/dNew, one entry per token, sequence after
-    /// sequence, to `d_new`; tokens that were not sampled get 0.
+    /// The loss of some `sequences` of the batch that `normalizer` counted, and its `slopes`.
     ///
     /// # Panics
-    /// If the arrays of a sequence, or `d_new` and all sequences together, differ in length, or if `kl_coef` is not 0 and a sequence
-    /// has no reference.
-    pub fn evaluate(&self, sequences: &[Sequence<'_>], normalizer: &Normalizer, d_new: &mut [f64]) -> Evaluation {
+    /// If the arrays of a sequence, or `slopes` and all sequences together, differ in length, if `kl_coef` is not 0 and a sequence has no
+    /// reference, or if `entropy_coef` is not 0 and a sequence has no entropies.
+    pub fn evaluate(&self, sequences: &[Sequence<'_>], normalizer: &Normalizer, slopes: &mut Slopes) -> Evaluation {
         let mut total = Evaluation::default();
-        let mut rest = d_new;
+        let (mut d_new, mut d_entropy) = (&mut slopes.log_probs[..], &mut slopes.entropies[..]);
         for sequence in sequences {
-            let (slopes, after) = rest.split_at_mut(sequence.new.len());
-            rest = after;
-            total += self.evaluate_one(sequence, normalizer.weight(sequence.sampled()), slopes);
+            let (own, after) = d_new.split_at_mut(sequence.new.len());
+            let (own_entropy, after_entropy) = d_entropy.split_at_mut(sequence.new.len());
+            (d_new, d_entropy) = (after, after_entropy);
+            let weight = normalizer.weight(sequence.sampled());
+            total += self.evaluate_one(sequence, weight, own);
+            total.loss -= self.reward_entropy(sequence, weight, own_entropy);
         }
-        assert!(rest.is_empty(), "d_new has {} more entries than the sequences have tokens", rest.len());
+        let left = (d_new.len(), d_entropy.len());
+        assert!(left == (0, 0), "there are {left:?} more slopes than the sequences have tokens");
         total
     }
 
     fn evaluate_one(&self, sequence: &Sequence<'_>, weight: f64, d_new: &mut [f64]) -> Evaluation {
-        let &Sequence { new, old, reference, mask, advantages, weights } = sequence;
+        let &Sequence { new, old, reference, mask, advantages, weights, .. } = sequence;
         let lengths = [old.len(), mask.len(), advantages.len(), weights.map_or(new.len(), <[f64]>::len)];
         assert!(lengths == [new.len(); 4], "a sequence's arrays have one entry per token");
         let compared = reference.is_none_or(|reference| reference.len() == new.len());
@@ -54,12 +57,26 @@ impl Grpo {
             Some(weights) => weights.iter().map(|push| weight * push).collect(),
         };
         let mut sum = self.surrogate.evaluate(self, sequence, &pushes, d_new);
-        for (t, reference) in sequence.sampled_at().filter_map(|t| Some((t, reference?[t]))) {
+        for t in sequence.sampled_at() {
+            sum.moved_sum += k3(old[t], new[t]).value;
+            let Some(reference) = reference.map(|reference| reference[t]) else { continue };
             let kl = self.kl.estimate(new[t], reference);
             sum.kl_sum += k3(new[t], reference).value;
             sum.loss += weight * self.kl_coef * kl.value;
             d_new[t] += weight * self.kl_coef * kl.slope;
         }
         sum
+    }
+
+    /// What a sequence's entropy earns. Writes what it costs, by entropy, to `d_entropy`.
+    fn reward_entropy(&self, sequence: &Sequence<'_>, weight: f64, d_entropy: &mut [f64]) -> f64 {
+        d_entropy.fill(0.0);
+        if self.entropy_coef == 0.0 {
+            return 0.0;
+        }
+        let entropies = sequence.entropies.expect("an entropy bonus needs entropies");
+        let bonus = weight * self.entropy_coef;
+        sequence.sampled_at().for_each(|t| d_entropy[t] = -bonus);
+        bonus * sequence.sampled_at().map(|t| entropies[t]).sum::<f64>()
     }
 }

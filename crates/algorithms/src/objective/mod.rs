@@ -7,11 +7,13 @@ mod grpo;
 mod sequence;
 mod surrogate;
 mod token;
+mod value;
 
 use std::ops::AddAssign;
 
 pub use surrogate::Surrogate;
 use token::Term;
+pub use value::{ValueEvaluation, Valued};
 
 /// One episode as aligned arrays of one entry per token, log-probabilities in nats.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,6 +30,25 @@ pub struct Sequence<'a> {
     pub advantages: &'a [f64],
     /// What each token's push counts, where some were sampled by an older policy; `None` if all count in full.
     pub weights: Option<&'a [f64]>,
+    /// Entropy of the policy at each token, nats; only an entropy bonus asks for it.
+    pub entropies: Option<&'a [f64]>,
+}
+
+/// Derivatives of a loss, one entry per token, sequence after sequence; 0 where nothing was sampled.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Slopes {
+    /// With respect to each token's log-probability under the policy being trained.
+    pub log_probs: Vec<f64>,
+    /// With respect to the policy's entropy there.
+    pub entropies: Vec<f64>,
+}
+
+impl Slopes {
+    /// All 0, for so many tokens.
+    #[must_use]
+    pub fn zeros(tokens: usize) -> Self {
+        Self { log_probs: vec![0.0; tokens], entropies: vec![0.0; tokens] }
+    }
 }
 
 impl Sequence<'_> {
@@ -58,6 +79,8 @@ pub struct Evaluation {
     pub ratio_sum: f64,
     /// Sum over tokens of the k3 estimate of KL(policy, reference), nats; 0 without a reference.
     pub kl_sum: f64,
+    /// Sum over tokens of the k3 estimate of KL(old, new), nats: how far the policy has moved since the update began.
+    pub moved_sum: f64,
 }
 
 impl Evaluation {
@@ -79,6 +102,12 @@ impl Evaluation {
         self.mean(self.kl_sum)
     }
 
+    /// Mean k3 estimate of KL(old, new), nats; 0 if there are no tokens.
+    #[must_use]
+    pub fn mean_moved(&self) -> f64 {
+        self.mean(self.moved_sum)
+    }
+
     fn count(&mut self, ratio: f64, term: &Term) {
         self.tokens += 1;
         self.ratio_sum += ratio;
@@ -93,12 +122,13 @@ impl Evaluation {
 
 impl AddAssign for Evaluation {
     fn add_assign(&mut self, other: Self) {
-        let Self { loss, tokens, clipped_low, clipped_high, ratio_sum, kl_sum } = other;
+        let Self { loss, tokens, clipped_low, clipped_high, ratio_sum, kl_sum, moved_sum } = other;
         self.loss += loss;
         self.tokens += tokens;
         self.clipped_low += clipped_low;
         self.clipped_high += clipped_high;
         self.ratio_sum += ratio_sum;
         self.kl_sum += kl_sum;
+        self.moved_sum += moved_sum;
     }
 }

@@ -1,11 +1,11 @@
 //! Every algorithm: its gradient through the whole model.
 
-use stateset_algorithms::{Algorithm, Answer, Grpo, Sequence};
+use stateset_algorithms::{ActorCritic, Advantage, Algorithm, Answer, Grpo, Sequence, Slopes};
 use stateset_domain::{Group, Learner, Stream, Trajectory};
 use stateset_models::{Autograd, HostWeights, PackedBatch};
-use stateset_training::{Gradients, Objective};
+use stateset_training::{Gradients, Objective, Variable};
 
-use crate::{BASE, distance, flat, group, learner, objective, plain_descent};
+use crate::{BASE, distance, flat, group, learner, plain_descent};
 
 /// Two groups, as a batch that some policy near the model's has sampled.
 struct Batch {
@@ -20,7 +20,7 @@ fn members(groups: &[Group]) -> impl Iterator<Item = &Trajectory> {
 }
 
 impl Batch {
-    fn new(grpo: &Grpo) -> Self {
+    fn new(advantage: Advantage) -> Self {
         let groups = [group(0, &[1.0, 0.0, 0.25, 0.0]), group(1, &[1.0, 0.5])];
         let mut packed = PackedBatch::default();
         members(&groups).for_each(|member| packed.push(&member.tokens, &member.mask));
@@ -31,7 +31,7 @@ impl Batch {
         let answer =
             |member: &Trajectory| Answer { reward: f64::from(member.reward.unwrap()), tokens: member.sampled_tokens() };
         let answers: Vec<Vec<Answer>> = groups.iter().map(|it| it.members.iter().map(answer).collect()).collect();
-        let advantages = grpo.advantage.estimate(&answers).concat();
+        let advantages = advantage.estimate(&answers).concat();
         Self { packed, lengths, old, advantages }
     }
 
@@ -47,16 +47,24 @@ impl Batch {
             at += length;
             let (new, old) = (&new[own.clone()], &old[own]);
             let (mask, advantages) = (&mask[..*length], &advantages[..*length]);
-            sequences.push(Sequence { new, old, reference: Some(old), mask, advantages, weights: None });
+            sequences.push(Sequence {
+                new,
+                old,
+                reference: Some(old),
+                mask,
+                advantages,
+                weights: None,
+                entropies: None,
+            });
         }
-        let mut slopes = vec![0.0; new.len()];
+        let mut slopes = Slopes::zeros(new.len());
         let evaluation = match objective {
-            Objective::Grpo(grpo) => {
+            Objective::Grpo(grpo) | Objective::ActorCritic(ActorCritic { policy: grpo, .. }) => {
                 grpo.evaluate(&sequences, &grpo.normalizer(self.lengths.iter().copied()), &mut slopes)
             }
-            Objective::Dpo(dpo) => dpo.evaluate_pairs(&sequences, self.lengths.len() / 2, &mut slopes),
+            Objective::Dpo(dpo) => dpo.evaluate_pairs(&sequences, self.lengths.len() / 2, &mut slopes.log_probs),
         };
-        (evaluation.loss, slopes)
+        (evaluation.loss, slopes.log_probs)
     }
 }
 
@@ -67,14 +75,15 @@ fn log_probs(weights: &HostWeights, packed: &PackedBatch) -> Vec<f64> {
 
 fn gradient(packed: &PackedBatch, slopes: &[f64]) -> Gradients {
     let model = Autograd::new(&BASE.weights).unwrap();
+    let variables = Variable::of(&model);
     let slopes: Vec<f32> = slopes.iter().map(|slope| *slope as f32).collect();
-    let mut gradients = Gradients::zeros(&model);
+    let mut gradients = Gradients::zeros(&variables);
     let found = model.log_probs(packed, 1.0).and_then(|found| {
         let found = found.get(0)?;
         let slopes = candle_core::Tensor::from_slice(&slopes, slopes.len(), found.device())?;
         (found * slopes)?.sum_all()?.backward()
     });
-    gradients.add(&model, &found.unwrap()).unwrap();
+    gradients.add(&variables, &found.unwrap()).unwrap();
     gradients
 }
 
@@ -93,12 +102,16 @@ fn moved(direction: &Gradients, by: f64) -> HostWeights {
 fn gradients_through_the_whole_model_are_those_of_the_loss() {
     for algorithm in Algorithm::ALL {
         // GSPO's own range is so narrow that a finite difference would leave it.
-        let grpo = Grpo { clip_low: 0.3, clip_high: 0.3, ..algorithm.grpo() };
-        let batch = Batch::new(&grpo);
-        let objective = match objective(algorithm) {
-            Objective::Grpo(_) => Objective::Grpo(grpo),
+        let wide = |grpo| Grpo { clip_low: 0.3, clip_high: 0.3, ..grpo };
+        let objective = match Objective::from(algorithm) {
+            Objective::Grpo(grpo) => Objective::Grpo(wide(grpo)),
+            Objective::ActorCritic(it) => Objective::ActorCritic(ActorCritic { policy: wide(it.policy.clone()), ..it }),
             dpo @ Objective::Dpo(_) => dpo,
         };
+        let batch = Batch::new(match &objective {
+            Objective::Grpo(grpo) => grpo.advantage,
+            Objective::ActorCritic(_) | Objective::Dpo(_) => Advantage::Centred,
+        });
         let new = log_probs(&BASE.weights, &batch.packed);
         let gradients = gradient(&batch.packed, &batch.loss(&objective, &new, &batch.old).1);
         let norm = gradients.norm();
@@ -123,7 +136,7 @@ fn a_pair_is_the_best_and_the_worst_of_a_group_and_never_parted() {
     let step = |micro_batch_tokens| {
         let mut learner = learner(|settings| {
             plain_descent(settings);
-            settings.objective = objective(Algorithm::Dpo);
+            settings.objective = Algorithm::Dpo.into();
             settings.micro_batch_tokens = micro_batch_tokens;
         });
         let report = learner.step(&[group(0, &[0.5, 1.0, 0.0, 0.25]), group(1, &[1.0, 1.0])]).unwrap();

@@ -3,6 +3,7 @@
 // Clippy lets only functions marked #[test] unwrap, not what they call.
 #![allow(clippy::unwrap_used)]
 
+mod actor_critic;
 mod adjustments;
 mod algorithms;
 mod checkpoints;
@@ -18,7 +19,7 @@ mod update;
 use std::sync::LazyLock;
 
 use stateset_algorithms::staleness::Rule;
-use stateset_algorithms::{Algorithm, Answer, Dpo, Grpo, Schedule, Staleness};
+use stateset_algorithms::{Answer, Grpo, Schedule, Staleness};
 use stateset_domain::{
     Artifact, EpisodeId, Group, GroupId, Learner, PolicyVersion, Purpose, Role, StepReport, Stream, Trajectory,
 };
@@ -83,15 +84,7 @@ fn settings() -> LearnerSettings {
 fn grpo(settings: &mut LearnerSettings) -> &mut Grpo {
     match &mut settings.objective {
         Objective::Grpo(grpo) => grpo,
-        Objective::Dpo(_) => panic!("not GRPO"),
-    }
-}
-
-/// As `algorithm` has it.
-fn objective(algorithm: Algorithm) -> Objective {
-    match algorithm {
-        Algorithm::Dpo => Objective::Dpo(Dpo::default()),
-        other => Objective::Grpo(other.grpo()),
+        Objective::Dpo(_) | Objective::ActorCritic(_) => panic!("not GRPO"),
     }
 }
 

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use crate::staleness::{Mode, Rule};
 use crate::{
-    Advantage, Aggregation, Answer, Evaluation, Grpo, ImportanceSampling, KlEstimator, Normalizer, Sequence, Staleness,
-    Surrogate,
+    Advantage, Aggregation, Answer, Evaluation, Grpo, ImportanceSampling, KlEstimator, Normalizer, Sequence, Slopes,
+    Staleness, Surrogate,
 };
 
 /// A sequence that owns its numbers.
@@ -28,7 +28,15 @@ impl Tokens {
 
     fn view(&self) -> Sequence<'_> {
         let Self { new, old, reference, mask, advantages, weights } = self;
-        Sequence { new, old, reference: Some(reference), mask, advantages, weights: weights.as_deref() }
+        Sequence {
+            new,
+            old,
+            reference: Some(reference),
+            mask,
+            advantages,
+            weights: weights.as_deref(),
+            entropies: None,
+        }
     }
 }
 
@@ -42,9 +50,10 @@ fn normalizer(grpo: &Grpo, batch: &[Tokens]) -> Normalizer {
 /// Evaluates `part` of a batch; the slopes come sequence after sequence.
 fn evaluate(grpo: &Grpo, part: &[Tokens], normalizer: &Normalizer) -> (Evaluation, Vec<f64>) {
     let views: Vec<_> = part.iter().map(Tokens::view).collect();
-    let mut slopes = vec![f64::NAN; part.iter().map(|sequence| sequence.new.len()).sum()];
+    let mut slopes = Slopes::zeros(part.iter().map(|sequence| sequence.new.len()).sum());
+    slopes.log_probs.fill(f64::NAN);
     let evaluation = grpo.evaluate(&views, normalizer, &mut slopes);
-    (evaluation, slopes)
+    (evaluation, slopes.log_probs)
 }
 
 fn whole(grpo: &Grpo, batch: &[Tokens]) -> (Evaluation, Vec<f64>) {
@@ -216,22 +225,64 @@ mod golden {
     }
 }
 
+/// A token of which nothing but its log-probability is known.
+fn alone() -> Sequence<'static> {
+    Sequence {
+        new: &[-1.0],
+        old: &[-1.0],
+        reference: None,
+        mask: &[true],
+        advantages: &[1.0],
+        weights: None,
+        entropies: None,
+    }
+}
+
+#[test]
+fn entropy_earns_what_its_token_weighs() {
+    let entropies = [0.5, f64::NAN, 2.0];
+    let mask = [true, false, true];
+    let (zeros, advantages) = ([0.0; 3], [0.0; 3]);
+    let sequence = Sequence {
+        new: &zeros,
+        old: &zeros,
+        mask: &mask,
+        advantages: &advantages,
+        entropies: Some(&entropies),
+        ..alone()
+    };
+    let grpo = Grpo { entropy_coef: 0.1, ..Grpo::default() };
+    let mut slopes = Slopes::zeros(3);
+    // Two of four tokens of the batch: (0.5 + 2) x 0.1 / 4.
+    let evaluation = grpo.evaluate(&[sequence], &grpo.normalizer([2, 2]), &mut slopes);
+    assert!((evaluation.loss + 0.0625).abs() < 1e-12, "{evaluation:?}");
+    assert_eq!(slopes.entropies, [-0.025, 0.0, -0.025]);
+}
+
+#[test]
+fn how_far_a_policy_has_moved_is_measured_from_where_the_update_began() {
+    let sequence =
+        Sequence { new: &[-1.0, -2.0], old: &[-1.5, -2.0], mask: &[true; 2], advantages: &[0.0; 2], ..alone() };
+    let grpo = Grpo::default();
+    let moved = grpo.evaluate(&[sequence], &grpo.normalizer([2]), &mut Slopes::zeros(2)).mean_moved();
+    // exp(.5) - .5 - 1 for the one that moved
+    assert!((moved - (0.5f64.exp() - 1.5) / 2.0).abs() < 1e-12, "{moved}");
+}
+
 #[test]
 fn without_a_reference_there_is_no_kl() {
-    let sequence =
-        Sequence { new: &[-1.0], old: &[-1.0], reference: None, mask: &[true], advantages: &[1.0], weights: None };
+    let sequence = alone();
     let grpo = Grpo::default();
-    let evaluation = grpo.evaluate(&[sequence], &grpo.normalizer([1]), &mut [0.0]);
+    let evaluation = grpo.evaluate(&[sequence], &grpo.normalizer([1]), &mut Slopes::zeros(1));
     assert_eq!((evaluation.loss, evaluation.mean_kl()), (-1.0, 0.0));
 }
 
 #[test]
 #[should_panic(expected = "a KL term needs a reference policy")]
 fn a_kl_term_without_a_reference_is_refused() {
-    let sequence =
-        Sequence { new: &[-1.0], old: &[-1.0], reference: None, mask: &[true], advantages: &[1.0], weights: None };
+    let sequence = alone();
     let grpo = Grpo { kl_coef: 0.1, ..Grpo::default() };
-    grpo.evaluate(&[sequence], &grpo.normalizer([1]), &mut [0.0]);
+    grpo.evaluate(&[sequence], &grpo.normalizer([1]), &mut Slopes::zeros(1));
 }
 
 #[test]

@@ -1,0 +1,151 @@
+//! A step as passes of gradient descent over its batch.
+
+use candle_core::Result;
+use stateset_algorithms::Played;
+use stateset_domain::{StepReport, Stream};
+
+use crate::batch::Batch;
+use crate::pass::{First, Found};
+use crate::{Example, PolicyLearner};
+
+/// A step ends once the policy has moved this many times as far as it was meant to (Stable-Baselines3, Spinning Up).
+const TOO_FAR: f64 = 1.5;
+
+impl PolicyLearner {
+    /// Looks at the whole batch first, where credit depends on it, and gives that.
+    pub(crate) fn look_first(&self, batch: &mut Batch, report: &mut StepReport) -> Result<Vec<Option<First>>> {
+        let mut firsts: Vec<Option<First>> = batch.examples.iter().map(|_| None).collect();
+        if !self.settings.objective.looks_first() {
+            return Ok(firsts);
+        }
+        let scored: Vec<usize> = scored(&batch.examples).collect();
+        self.look(&batch.examples, &scored, &mut firsts)?;
+        report.train_tokens += tokens(&batch.examples, &scored);
+        if let Some(it) = self.settings.objective.actor_critic() {
+            let charge = |first: &First| -> Vec<f64> {
+                let tokens = 0..first.old.len();
+                tokens.map(|t| first.reference.as_ref().map_or(0.0, |at| it.penalty(first.old[t], at[t]))).collect()
+            };
+            let penalties: Vec<Vec<f64>> = firsts.iter().flatten().map(charge).collect();
+            let known = scored.iter().zip(firsts.iter().flatten()).zip(&penalties);
+            let played: Vec<Played<'_>> = known
+                .map(|((i, first), penalties)| {
+                    let Example { turns, reward, .. } = &batch.examples[*i];
+                    Played { turns, reward: *reward, values: &first.values, penalties }
+                })
+                .collect();
+            let credits = it.credit(&played);
+            for (i, credit) in scored.iter().zip(credits) {
+                let example = &mut batch.examples[*i];
+                (example.advantages, example.returns, example.learned) =
+                    (credit.advantages, credit.returns, credit.learned);
+            }
+        }
+        Ok(firsts)
+    }
+
+    /// Passes over the batch, each of one update or of several. A step whose loss or gradient is no number is marked as skipped, and the
+    /// weights are left where the failure found them.
+    pub(crate) fn descend(
+        &mut self,
+        batch: &Batch,
+        mut firsts: Vec<Option<First>>,
+        course: f64,
+        report: &mut StepReport,
+    ) -> Result<()> {
+        let examples = &batch.examples;
+        let critic_lr = course * self.settings.objective.critic().map_or(0.0, |critic| critic.learning_rate);
+        'passes: for epoch in 0..self.settings.objective.epochs() {
+            let (mut sum, mut norms) = (Found::default(), Vec::new());
+            for part in self.parts(examples.len(), epoch) {
+                let counts = self.settings.objective.count(part.iter().map(|i| &examples[*i]));
+                let chosen = self.computed(examples, &part);
+                let mut pull = self.no_pull();
+                let found = self.pass(examples, &chosen, &counts, &mut firsts, &mut pull)?;
+                if std::mem::take(&mut self.spoilt) {
+                    pull.policy.spoil();
+                }
+                let norm = pull.policy.norm();
+                report.train_tokens += tokens(examples, &chosen);
+                let loss = found.evaluation.loss + found.values.loss;
+                if !(loss.is_finite() && norm.is_finite()) {
+                    (report.loss, report.grad_norm, report.skipped) = (loss, norm, true);
+                    return Ok(());
+                }
+                let target = self.settings.objective.target_kl();
+                if target.is_some_and(|target| found.evaluation.mean_moved() > TOO_FAR * target) {
+                    break 'passes;
+                }
+                self.optimizer.update(&self.variables, &pull.policy, norm, report.lr)?;
+                if let (Some(critic), Some(gradients)) = (&mut self.critic, &pull.critic) {
+                    critic.update(gradients, critic_lr)?;
+                }
+                sum += found;
+                norms.push(norm);
+            }
+            if epoch == 0 {
+                report_first(examples, &firsts, report);
+                report.loss = (sum.evaluation.loss + sum.values.loss) / norms.len().max(1) as f64;
+                report.grad_norm = norms.iter().sum::<f64>() / norms.len().max(1) as f64;
+                if self.critic.is_some() {
+                    report.value_loss = Some(sum.values.mean_loss());
+                    report.explained_variance = Some(sum.values.explained_variance());
+                }
+            }
+            report.kl = sum.evaluation.kl_sum / sum.compared.max(1) as f64;
+            report.clip_fraction = sum.evaluation.clip_fraction();
+            report.entropy = sum.entropy_sum / sum.evaluation.tokens.max(1) as f64;
+        }
+        Ok(())
+    }
+
+    /// The batch's examples as a pass takes them: all at once, or in parts that are drawn anew for every pass.
+    fn parts(&self, examples: usize, epoch: usize) -> Vec<Vec<usize>> {
+        let parts = self.settings.objective.mini_batches();
+        let mut order: Vec<usize> = (0..examples).collect();
+        if parts > 1 {
+            let mut stream = Stream::new(self.step).fork(epoch as u64);
+            (1..examples).rev().for_each(|i| order.swap(i, stream.below(i + 1)));
+        }
+        let size = examples.div_ceil(parts).max(1);
+        if order.is_empty() { vec![Vec::new()] } else { order.chunks(size).map(<[usize]>::to_vec).collect() }
+    }
+
+    /// The examples of a part to compute. Unless something else pulls at it, one without advantage has no gradient at all: it is counted,
+    /// and not computed, unless there are no others; then the first few are, so that entropy and KL are measured in every step.
+    fn computed(&self, examples: &[Example], part: &[usize]) -> Vec<usize> {
+        let all = self.settings.objective.moves_all();
+        let scored: Vec<usize> = part.iter().copied().filter(|i| examples[*i].scored_tokens() > 0).collect();
+        let teaches = |i: &usize| all || examples[*i].advantages.iter().any(|it| *it != 0.0);
+        let teaching: Vec<usize> = scored.iter().copied().filter(teaches).collect();
+        if !teaching.is_empty() {
+            return teaching;
+        }
+        let first = self.micro_batches(examples, &scored).into_iter().next().unwrap_or(0..0);
+        scored[first].to_vec()
+    }
+}
+
+/// The examples in which something was sampled.
+pub(crate) fn scored(examples: &[Example]) -> impl Iterator<Item = usize> {
+    (0..examples.len()).filter(|i| examples[*i].scored_tokens() > 0)
+}
+
+/// How many tokens of conversation so many examples hold.
+pub(crate) fn tokens(examples: &[Example], chosen: &[usize]) -> u64 {
+    chosen.iter().map(|i| examples[*i].tokens.len() as u64).sum()
+}
+
+/// Reports how the policy that learns saw what was sampled.
+pub(crate) fn report_first(examples: &[Example], firsts: &[Option<First>], report: &mut StepReport) {
+    let known = || examples.iter().zip(firsts).filter_map(|(example, first)| Some((example, first.as_ref()?)));
+    // The largest gap between sampler and trainer, over tokens that the very policy sampled which learns from them.
+    let gap = |(example, First { old, .. }): (&Example, &First)| {
+        let gap = |t: usize| if example.ages[t] == 0 { (example.sampler[t] - old[t]).abs() } else { 0.0 };
+        (0..old.len()).map(gap).fold(0.0, f64::max)
+    };
+    report.log_prob_gap = known().map(gap).fold(0.0, f64::max);
+    let weights = || known().flat_map(|(_, first)| first.weights.iter().flatten());
+    report.tokens_dropped = weights().filter(|weight| **weight == 0.0).count() as u64;
+    report.tokens_down_weighted = weights().filter(|weight| **weight > 0.0 && **weight < 1.0).count() as u64;
+}

@@ -1,0 +1,223 @@
+//! One pass over some examples: what the policy, the critic and the reference make of them, and what the objective makes of that.
+//!
+//! The weights do not move before a step's first update, so what that pass finds *is* the old policy's: the ratio is exactly 1 and no extra
+//! pass is needed. Later passes reuse it.
+
+use std::ops::Range;
+
+use candle_core::{Device, Result, Tensor};
+use stateset_algorithms::{Evaluation, Sequence, Slopes, ValueEvaluation, Valued};
+use stateset_models::PackedBatch;
+
+use crate::batch::pack;
+use crate::objective::Counts;
+use crate::{Example, Gradients, PolicyLearner, micro_batches};
+
+/// What was found about an example before the weights moved, one entry per scored token.
+pub(crate) struct First {
+    /// Under the policy that the step begins with.
+    pub(crate) old: Vec<f64>,
+    /// Under the reference, if it was asked.
+    pub(crate) reference: Option<Vec<f64>>,
+    /// By the critic; empty without one.
+    pub(crate) values: Vec<f64>,
+    /// What each token counts; `None` if all count in full.
+    pub(crate) weights: Option<Vec<f64>>,
+}
+
+/// What a pass found, summed over its examples.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) evaluation: Evaluation,
+    pub(crate) values: ValueEvaluation,
+    pub(crate) entropy_sum: f64,
+    /// Tokens whose KL from the reference is in the evaluation's sum.
+    pub(crate) compared: usize,
+}
+
+/// Where a pass pulls.
+pub(crate) struct Pull {
+    pub(crate) policy: Gradients,
+    /// For a critic that learns apart.
+    pub(crate) critic: Option<Gradients>,
+}
+
+/// A micro-batch as the model sees it.
+struct Scored {
+    packed: PackedBatch,
+    /// Log-probabilities above entropies `[2, scored]`.
+    found: Tensor,
+    /// `[scored]`.
+    values: Option<Tensor>,
+}
+
+impl std::ops::AddAssign for Found {
+    fn add_assign(&mut self, other: Self) {
+        let Self { evaluation, values, entropy_sum, compared } = other;
+        self.evaluation += evaluation;
+        self.values += values;
+        self.entropy_sum += entropy_sum;
+        self.compared += compared;
+    }
+}
+
+impl PolicyLearner {
+    /// No pull yet.
+    pub(crate) fn no_pull(&self) -> Pull {
+        let critic = self.critic.as_ref().map(crate::critic::Critic::gradients);
+        Pull { policy: Gradients::zeros(&self.variables), critic }
+    }
+
+    /// Cuts the `chosen` examples into runs of few enough tokens. Examples that belong together are never apart.
+    pub(crate) fn micro_batches(&self, examples: &[Example], chosen: &[usize]) -> Vec<Range<usize>> {
+        let together = self.settings.objective.together();
+        let lengths = chosen.chunks(together).map(|part| part.iter().map(|i| examples[*i].tokens.len()).sum());
+        let runs = micro_batches(&lengths.collect::<Vec<_>>(), self.settings.micro_batch_tokens);
+        runs.into_iter().map(|run| run.start * together..(run.end * together).min(chosen.len())).collect()
+    }
+
+    fn score(&self, examples: &[&Example]) -> Result<Scored> {
+        let packed = pack(examples.iter().copied());
+        let states = self.model.states(&packed)?;
+        let values = self.critic.as_ref().map(|critic| critic.values(&states, &packed)).transpose()?;
+        let found = self.model.log_probs_of(&states, &packed, self.settings.temperature)?;
+        Ok(Scored { packed, found, values })
+    }
+
+    /// What is remembered of a micro-batch that was scored before anything moved. Where KL is only watched, one micro-batch is enough to
+    /// see it: `compare` says whether it is this one.
+    fn firsts(&self, examples: &[&Example], scored: &Scored, compare: bool) -> Result<Vec<First>> {
+        let old = per_example(examples, &scored.found.get(0)?)?;
+        let reference = compare.then(|| -> Result<_> {
+            let found = self.reference.log_probs(&scored.packed, self.settings.temperature)?;
+            per_example(examples, &found.get(0)?)
+        });
+        let reference = reference.transpose()?;
+        let values = scored.values.as_ref().map(|values| per_example(examples, values)).transpose()?;
+        let first = |(i, (old, example)): (usize, (Vec<f64>, &&Example))| First {
+            weights: self.settings.staleness.weights(&old, &example.sampler, &example.ages),
+            reference: reference.as_ref().map(|lists| lists[i].clone()),
+            values: values.as_ref().map(|lists| lists[i].clone()).unwrap_or_default(),
+            old,
+        };
+        Ok(old.into_iter().zip(examples).enumerate().map(first).collect())
+    }
+
+    /// Looks at every `chosen` example without moving anything.
+    pub(crate) fn look(&self, examples: &[Example], chosen: &[usize], firsts: &mut [Option<First>]) -> Result<()> {
+        for run in self.micro_batches(examples, chosen) {
+            let part: Vec<&Example> = chosen[run.clone()].iter().map(|i| &examples[*i]).collect();
+            let compare = self.settings.objective.compares() || run.start == 0;
+            let found = self.firsts(&part, &self.score(&part)?, compare)?;
+            for (i, first) in chosen[run].iter().zip(found) {
+                firsts[*i] = Some(first);
+            }
+        }
+        Ok(())
+    }
+
+    /// Evaluates the `chosen` examples and adds what they pull to `pull`. What was not known of them before is remembered in `firsts`.
+    pub(crate) fn pass(
+        &self,
+        examples: &[Example],
+        chosen: &[usize],
+        counts: &Counts,
+        firsts: &mut [Option<First>],
+        pull: &mut Pull,
+    ) -> Result<Found> {
+        let mut sum = Found::default();
+        for run in self.micro_batches(examples, chosen) {
+            let at = &chosen[run.clone()];
+            let part: Vec<&Example> = at.iter().map(|i| &examples[*i]).collect();
+            let scored = self.score(&part)?;
+            if at.iter().any(|i| firsts[*i].is_none()) {
+                let compare = self.settings.objective.compares() || run.start == 0;
+                for (i, first) in at.iter().zip(self.firsts(&part, &scored, compare)?) {
+                    firsts[*i] = Some(first);
+                }
+            }
+            let known: Vec<&First> = at.iter().filter_map(|i| firsts[*i].as_ref()).collect();
+            sum += self.pull(&part, &known, &scored, counts, pull)?;
+        }
+        Ok(sum)
+    }
+
+    fn pull(
+        &self,
+        examples: &[&Example],
+        firsts: &[&First],
+        scored: &Scored,
+        counts: &Counts,
+        pull: &mut Pull,
+    ) -> Result<Found> {
+        let new = per_example(examples, &scored.found.get(0)?)?;
+        let entropies = per_example(examples, &scored.found.get(1)?)?;
+        let mask = vec![true; new.iter().map(Vec::len).max().unwrap_or(0)];
+        let sequence = |i: usize| Sequence {
+            new: &new[i],
+            old: &firsts[i].old,
+            reference: firsts[i].reference.as_deref(),
+            mask: &mask[..new[i].len()],
+            advantages: &examples[i].advantages,
+            weights: firsts[i].weights.as_deref(),
+            entropies: Some(&entropies[i]),
+        };
+        let sequences: Vec<Sequence<'_>> = (0..examples.len()).map(sequence).collect();
+        let mut slopes = Slopes::zeros(scored.packed.targets.len());
+        let mut found = Found {
+            evaluation: self.settings.objective.evaluate(&sequences, counts, &mut slopes),
+            compared: sequences.iter().filter(|it| it.reference.is_some()).map(|it| it.new.len()).sum(),
+            entropy_sum: entropies.iter().flatten().sum(),
+            ..Found::default()
+        };
+        let mut loss = along(&scored.found.get(0)?, &slopes.log_probs)?;
+        if slopes.entropies.iter().any(|slope| *slope != 0.0) {
+            loss = (loss + along(&scored.found.get(1)?, &slopes.entropies)?)?;
+        }
+        if let Some(values) = &scored.values {
+            let mut slopes = Vec::new();
+            found.values = self.value(examples, firsts, &per_example(examples, values)?, counts, &mut slopes);
+            loss = (loss + along(values, &slopes)?)?;
+        }
+        let back = loss.backward()?;
+        pull.policy.add(&self.variables, &back)?;
+        if let (Some(critic), Some(gradients)) = (&self.critic, &mut pull.critic) {
+            critic.pull(gradients, &back)?;
+        }
+        Ok(found)
+    }
+
+    /// The critic's loss. A natural step moves the policy alone, and its critic afterwards.
+    fn value(
+        &self,
+        examples: &[&Example],
+        firsts: &[&First],
+        values: &[Vec<f64>],
+        counts: &Counts,
+        slopes: &mut Vec<f64>,
+    ) -> ValueEvaluation {
+        let mut sum = ValueEvaluation::default();
+        let Some(it) = self.settings.objective.actor_critic() else { return sum };
+        let weight = counts.value_weight() * if it.critic_is_apart() { 1.0 } else { it.critic.coef };
+        for ((example, first), new) in examples.iter().zip(firsts).zip(values) {
+            let Example { returns, learned, .. } = example;
+            let mut own = vec![0.0; new.len()];
+            sum +=
+                Valued { new, old: &first.values, returns, mask: learned }.evaluate(it.critic.clip, weight, &mut own);
+            slopes.extend(own);
+        }
+        sum
+    }
+}
+
+/// A scalar whose gradient with respect to `found` is `slopes`.
+pub(crate) fn along(found: &Tensor, slopes: &[f64]) -> Result<Tensor> {
+    let slopes: Vec<f32> = slopes.iter().map(|slope| *slope as f32).collect();
+    (found * Tensor::from_slice(&slopes, slopes.len(), &Device::Cpu)?)?.sum_all()
+}
+
+/// The numbers of a micro-batch `[scored]`, example by example.
+pub(crate) fn per_example(examples: &[&Example], numbers: &Tensor) -> Result<Vec<Vec<f64>>> {
+    let mut all = numbers.to_vec1::<f32>()?.into_iter().map(f64::from);
+    Ok(examples.iter().map(|example| all.by_ref().take(example.scored_tokens()).collect()).collect())
+}
