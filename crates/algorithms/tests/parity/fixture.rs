@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use stateset_algorithms::{Grpo, Sequence};
+use stateset_algorithms::{Grpo, Sequence, Slopes};
 
 /// What float64 leaves of two ways of writing the same sum.
 pub(crate) const EXACT: f64 = 1e-12;
@@ -22,12 +22,14 @@ pub(crate) struct Row {
     pub(crate) sampler: Vec<f64>,
     pub(crate) mask: Vec<bool>,
     pub(crate) advantages: Vec<f64>,
+    #[serde(default)]
+    pub(crate) entropy: Vec<f64>,
 }
 
 impl Row {
     /// Leaves nothing to be read of tokens that were not sampled.
     pub(crate) fn blind(mut self) -> Self {
-        for array in [&mut self.new, &mut self.old, &mut self.reference] {
+        for array in [&mut self.new, &mut self.old, &mut self.reference, &mut self.entropy] {
             array.iter_mut().zip(&self.mask).filter(|(_, sampled)| !**sampled).for_each(|(it, _)| *it = f64::NAN);
         }
         self
@@ -40,7 +42,8 @@ impl Row {
 
     pub(crate) fn view<'a>(&'a self, weights: Option<&'a [f64]>) -> Sequence<'a> {
         let Self { new, old, reference, mask, advantages, .. } = self;
-        Sequence { new, old, reference: Some(reference), mask, advantages, weights }
+        let entropies = (!self.entropy.is_empty()).then_some(self.entropy.as_slice());
+        Sequence { new, old, reference: Some(reference), mask, advantages, weights, entropies }
     }
 }
 
@@ -80,21 +83,33 @@ pub(crate) fn policy_batches() -> BTreeMap<String, Vec<Row>> {
 
 /// The loss of a whole batch that is evaluated in `micro_batches` parts, and its slopes by sequence.
 pub(crate) fn evaluate(grpo: &Grpo, batch: &[Row], weights: Option<&Rows>, micro_batches: usize) -> (f64, Rows) {
+    let (loss, slopes, _) = evaluate_all(grpo, batch, weights, micro_batches);
+    (loss, slopes)
+}
+
+/// The same, with the slopes by entropy.
+pub(crate) fn evaluate_all(
+    grpo: &Grpo,
+    batch: &[Row],
+    weights: Option<&Rows>,
+    micro_batches: usize,
+) -> (f64, Rows, Rows) {
     let views: Vec<Sequence<'_>> =
         batch.iter().enumerate().map(|(i, row)| row.view(weights.map(|weights| weights[i].as_slice()))).collect();
     let normalizer = grpo.normalizer(views.iter().map(Sequence::sampled));
-    let (mut loss, mut slopes) = (0.0, Vec::new());
+    let (mut loss, mut by_log_prob, mut by_entropy) = (0.0, Vec::new(), Vec::new());
     for part in views.chunks(batch.len() / micro_batches) {
-        let mut found = vec![f64::NAN; part.iter().map(|sequence| sequence.new.len()).sum()];
+        let mut found = Slopes::zeros(part.iter().map(|sequence| sequence.new.len()).sum());
         loss += grpo.evaluate(part, &normalizer, &mut found).loss;
-        let mut rest = found.as_slice();
-        for sequence in part {
-            let (own, after) = rest.split_at(sequence.new.len());
-            slopes.push(own.to_vec());
-            rest = after;
-        }
+        by_log_prob.extend(rows(part, &found.log_probs));
+        by_entropy.extend(rows(part, &found.entropies));
     }
-    (loss, slopes)
+    (loss, by_log_prob, by_entropy)
+}
+
+fn rows(sequences: &[Sequence<'_>], flat: &[f64]) -> Rows {
+    let mut flat = flat.iter().copied();
+    sequences.iter().map(|sequence| flat.by_ref().take(sequence.new.len()).collect()).collect()
 }
 
 /// Holds a number to the library's.

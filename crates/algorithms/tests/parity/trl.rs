@@ -20,7 +20,7 @@ use serde::Deserialize;
 use stateset_algorithms::staleness::{Mode, Rule};
 use stateset_algorithms::{Aggregation, Algorithm, Grpo, ImportanceSampling, Staleness, Surrogate};
 
-use crate::fixture::{EXACT, Rows, assert_all_near, assert_same, cases, evaluate, policy_batches};
+use crate::fixture::{EXACT, Rows, assert_all_near, assert_same, cases, evaluate, evaluate_all, policy_batches};
 
 /// The longest completion, wherever it counts.
 const LONGEST: usize = 32;
@@ -35,6 +35,8 @@ struct Settings {
     delta: Option<f64>,
     #[serde(default)]
     beta: f64,
+    #[serde(default)]
+    entropy_coef: f64,
     /// Whether KL is weighed by the ratio. Never, in what ours is compared with.
     #[serde(default)]
     use_bias_correction_kl: bool,
@@ -70,6 +72,7 @@ impl Settings {
             dual_clip: self.delta,
             ratio_max: self.epsilon_high.unwrap_or(5.0),
             kl_coef: self.beta,
+            entropy_coef: self.entropy_coef,
             max_completion_tokens: LONGEST,
             ..Grpo::default()
         }
@@ -113,7 +116,7 @@ fn gspo_token_is_trls() {
 fn rloo_has_trls_slopes_in_the_first_epoch_and_its_loss_where_an_answer_is_one_token() {
     let batches = policy_batches();
     for Case { batch, settings, loss, slopes, .. } in cases("trl_rloo") {
-        let ours = Grpo { clip_low: 0.2, clip_high: 0.2, ..Algorithm::Rloo.grpo() };
+        let ours = Grpo { clip_low: 0.2, clip_high: 0.2, ..Algorithm::Rloo.settings() };
         let found = evaluate(&ours, &batches[&batch], None, 1);
         // In the first epoch TRL's loss is the mean of -A, ours of -A times the answer's length.
         let lengths = || batches[&batch].iter().map(|row| row.mask.len() as f64);
@@ -153,5 +156,24 @@ fn stale_tokens_weigh_what_trls_importance_sampling_makes_them_weigh() {
             theirs.iter_mut().zip(&row.mask).for_each(|(it, own)| *it = if *own { found.next().unwrap() } else { 0.0 });
         }
         assert_same(&evaluate(&grpo, rows, Some(&ours), 1), loss, &slopes, EXACT, &of);
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct WithBonus {
+    batch: String,
+    settings: Settings,
+    loss: f64,
+    slopes: Rows,
+    entropy_slopes: Rows,
+}
+
+#[test]
+fn a_bonus_for_entropy_is_trls() {
+    let batches = policy_batches();
+    for WithBonus { batch, settings, loss, slopes, entropy_slopes } in cases("trl_entropy") {
+        let (found, by_log_prob, by_entropy) = evaluate_all(&settings.ours(), &batches[&batch], None, 1);
+        assert_same(&(found, by_log_prob), loss, &slopes, EXACT, &batch);
+        assert_all_near(&by_entropy.concat(), &entropy_slopes.concat(), EXACT, &batch);
     }
 }
