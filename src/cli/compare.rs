@@ -33,9 +33,9 @@ pub fn run(args: &CompareArgs, out: &mut impl Write) -> Result<()> {
     for path in &args.runs {
         let files = RunFolder::inspect(path)?;
         let config = Recorded::of(&files)?.config;
-        let Summary { seed, steps, base, trained, .. } = read_result(&files)?;
+        let Summary { seed, steps, wall_seconds: seconds, base, trained, .. } = read_result(&files)?;
         let (Some(base), Some(trained)) = (base, trained) else { bail!("{} has not been finished", path.display()) };
-        let run = Run { seed, steps, base, trained, rows: MetricsLog::read(&files.metrics())? };
+        let run = Run { seed, steps, seconds, base, trained, rows: MetricsLog::read(&files.metrics())? };
         let (fingerprint, name) = (config.fingerprint().without("run.seed"), config.run.name);
         match recipes.iter_mut().find(|(other, recipe)| *other == fingerprint && recipe.name == name) {
             Some((_, recipe)) => recipe.runs.push(run),

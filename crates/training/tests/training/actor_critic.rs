@@ -181,6 +181,16 @@ fn kl(learner: &PolicyLearner, groups: &[Group]) -> f64 {
 }
 
 #[test]
+fn fisher_products_foretell_the_kl_of_a_step() {
+    // Almost undamped, a step of length sqrt(2 d / x^T F x) has a KL of d: the first part of it that is within the bound is (nearly) all of it.
+    let settings = Trpo { max_kl: 1e-4, damping: 1e-4, fisher_share: 1.0, ..Trpo::default() };
+    let mut learner = trpo(&settings, Network::Trunk);
+    let part = learner.step(&halves()).unwrap().lr;
+    let (kl, foretold) = (kl(&learner, &halves()), 1e-4 * part * part);
+    assert!(part >= 0.8 && (kl / foretold - 1.0).abs() < 0.05, "{kl:e} is not {foretold:e}; {part} of it");
+}
+
+#[test]
 fn a_natural_step_without_credit_moves_nothing_but_the_critic() {
     let mut learner = trpo(&Trpo::default(), Network::Trunk);
     let before = flat(&learner);
