@@ -19,7 +19,7 @@ pub struct CompareArgs {
     /// The runs' folders; runs that differ in their seed only are one recipe
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// Also draw their curves, on a page of its own
+    /// Also draw their curves: on a page of its own, or as a picture if the file's name ends in .svg
     #[arg(long, value_name = "FILE")]
     output_file: Option<PathBuf>,
 }
@@ -45,7 +45,8 @@ pub fn run(args: &CompareArgs, out: &mut impl Write) -> Result<()> {
     let comparison = Comparison(recipes.into_iter().map(|(_, recipe)| recipe).collect());
     write!(out, "{}", comparison.table())?;
     if let Some(path) = &args.output_file {
-        write_whole(path, &comparison.render())?;
+        let picture = path.extension().is_some_and(|ending| ending == "svg");
+        write_whole(path, &if picture { comparison.picture() } else { comparison.render() })?;
         writeln!(out, "\n  curves  {}", path.display())?;
     }
     Ok(())

@@ -7,6 +7,7 @@ use stateset_domain::StepMetrics;
 
 use super::chart::{Curve, Curves, Unit};
 use super::html::{escape, percent};
+use super::picture::{self, Field};
 use super::statistics::{mean, of_mean};
 use super::{Measure, page};
 
@@ -86,8 +87,10 @@ impl Comparison {
     /// The table as text.
     pub(crate) fn table(&self) -> String {
         let width = self.0.iter().map(|recipe| recipe.name.chars().count()).max().unwrap_or(0).max("recipe".len());
-        let mut text =
-            format!("{:width$}  seeds       steps  before   after  95 % within      greedy    gain  seconds\n", "recipe");
+        let mut text = format!(
+            "{:width$}  seeds       steps  before   after  95 % within      greedy    gain  seconds\n",
+            "recipe"
+        );
         for Row { name, seeds, steps, before, after, within: (low, high), greedy, seconds } in self.rows() {
             let [before, after, low, high, greedy] = [before, after, low, high, greedy].map(|rate| 100.0 * rate);
             let gain = after - before;
@@ -97,6 +100,16 @@ impl Comparison {
             );
         }
         text
+    }
+
+    /// Every recipe's success by step, as an SVG file.
+    pub(crate) fn picture(&self) -> String {
+        let fields = self.0.iter().map(|recipe| {
+            let Row { before, after, .. } = recipe.row();
+            let result = format!("{:.0} to {:.0} % held out", 100.0 * before, 100.0 * after);
+            Field { curve: recipe.curve(|row| row.success_rate), result }
+        });
+        picture::draw(&fields.collect::<Vec<_>>())
     }
 
     /// The page.
