@@ -60,6 +60,14 @@ fn a_critic_of_its_own_leaves_the_policys_gradient_alone_and_one_on_the_trunk_do
 }
 
 #[test]
+fn in_the_first_pass_every_ratio_is_one_and_whitened_advantages_come_to_nothing() {
+    let report = stepped(ppo(|ppo, critic| (ppo.epochs, critic.coef) = (1, 0.0)), &halves()).1;
+    assert_eq!(report.clip_fraction, 0.0);
+    // The mean of -r A over the tokens, with a mean A of 0.
+    assert!(report.loss.abs() < 1e-9 && report.grad_norm > 0.0, "{report:?}");
+}
+
+#[test]
 fn the_gradient_does_not_depend_on_micro_batches() {
     let step = |micro_batch_tokens| {
         let learner = with(
