@@ -1,7 +1,7 @@
 //! What a batch is made of and what it loses, by algorithm.
 
 use stateset_algorithms::{
-    ActorCritic, Algorithm, Critic, Dpo, Evaluation, Grpo, Normalizer, Sequence, Slopes, Surrogate, Trpo,
+    ActorCritic, Algorithm, Critic, Dpo, Evaluation, Grpo, Normalizer, Sequence, Slopes, Surrogate, Trpo, imitate,
 };
 use stateset_domain::{Group, LearnerError, PolicyVersion};
 
@@ -15,8 +15,10 @@ pub enum Objective {
     Grpo(Grpo),
     /// Rewards of episodes, each measured against what a critic had expected.
     ActorCritic(ActorCritic),
-    /// Preferences: of each group, the best episode over the worst.
+    /// Preferences: of each group, the best episode over the worst; or pairs that are given.
     Dpo(Dpo),
+    /// Likeness to conversations that are given.
+    Sft,
 }
 
 /// The counts of a whole optimizer batch.
@@ -29,6 +31,7 @@ pub(crate) struct Counts {
 enum Divisor {
     Tokens(Normalizer),
     Pairs(usize),
+    Said(usize),
 }
 
 impl Counts {
@@ -43,6 +46,7 @@ impl From<Algorithm> for Objective {
     fn from(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Dpo => Self::Dpo(algorithm.settings()),
+            Algorithm::Sft => Self::Sft,
             Algorithm::Ppo => Self::ActorCritic(ActorCritic::ppo(&algorithm.settings(), algorithm.settings())),
             Algorithm::A2c => Self::ActorCritic(ActorCritic::a2c(&algorithm.settings(), algorithm.settings())),
             Algorithm::Trpo => Self::ActorCritic(ActorCritic::trpo(&algorithm.settings(), algorithm.settings())),
@@ -57,7 +61,7 @@ impl Objective {
         match self {
             Self::Grpo(grpo) => grpo.epochs,
             Self::ActorCritic(it) => it.policy.epochs,
-            Self::Dpo(_) => 1,
+            Self::Dpo(_) | Self::Sft => 1,
         }
     }
 
@@ -65,7 +69,7 @@ impl Objective {
     pub(crate) fn mini_batches(&self) -> usize {
         match self {
             Self::ActorCritic(it) => it.mini_batches,
-            Self::Grpo(_) | Self::Dpo(_) => 1,
+            Self::Grpo(_) | Self::Dpo(_) | Self::Sft => 1,
         }
     }
 
@@ -83,7 +87,7 @@ impl Objective {
     pub(crate) fn actor_critic(&self) -> Option<&ActorCritic> {
         match self {
             Self::ActorCritic(it) => Some(it),
-            Self::Grpo(_) | Self::Dpo(_) => None,
+            Self::Grpo(_) | Self::Dpo(_) | Self::Sft => None,
         }
     }
 
@@ -105,6 +109,7 @@ impl Objective {
             Self::Grpo(grpo) => grpo.kl_coef,
             Self::ActorCritic(it) => it.penalty.1,
             Self::Dpo(dpo) => dpo.beta,
+            Self::Sft => 0.0,
         }
     }
 
@@ -114,7 +119,7 @@ impl Objective {
             Self::ActorCritic(it) => it.penalty.1 = kl_coef,
             // There is no preference without a reference to measure it from.
             Self::Dpo(dpo) if kl_coef > 0.0 => dpo.beta = kl_coef,
-            Self::Dpo(_) => {}
+            Self::Dpo(_) | Self::Sft => {}
         }
     }
 
@@ -123,11 +128,17 @@ impl Objective {
         self.kl_coef() > 0.0
     }
 
+    /// Whether KL from the reference is measured where nothing asks for it. It is estimated on tokens that the policy sampled itself, and
+    /// says nothing on others.
+    pub(crate) fn watches_kl(&self) -> bool {
+        !matches!(self, Self::Sft)
+    }
+
     /// Whether an episode without credit has a gradient all the same.
     pub(crate) fn moves_all(&self) -> bool {
         match self {
             Self::Grpo(it) => it.kl_coef > 0.0 || it.entropy_coef > 0.0 || it.surrogate == Surrogate::Dppo,
-            Self::ActorCritic(_) => true,
+            Self::ActorCritic(_) | Self::Sft => true,
             Self::Dpo(_) => false,
         }
     }
@@ -135,7 +146,7 @@ impl Objective {
     /// How many examples in a row belong together.
     pub(crate) fn together(&self) -> usize {
         match self {
-            Self::Grpo(_) | Self::ActorCritic(_) => 1,
+            Self::Grpo(_) | Self::ActorCritic(_) | Self::Sft => 1,
             Self::Dpo(_) => 2,
         }
     }
@@ -146,6 +157,7 @@ impl Objective {
             Self::Grpo(grpo) => Batch::of_members(groups, grpo, now),
             Self::ActorCritic(_) => Batch::of_episodes(groups, now),
             Self::Dpo(_) => Batch::of_pairs(groups, now),
+            Self::Sft => Err(LearnerError::Batch("sft learns from given conversations, and there are none".into())),
         }
     }
 
@@ -155,6 +167,7 @@ impl Objective {
             Self::Grpo(grpo) => Divisor::Tokens(grpo.normalizer(sampled)),
             Self::ActorCritic(it) => Divisor::Tokens(it.policy.normalizer(sampled)),
             Self::Dpo(_) => Divisor::Pairs(examples.clone().filter(|it| it.advantages.first() > Some(&0.0)).count()),
+            Self::Sft => Divisor::Said(sampled.sum()),
         };
         let values = examples.flat_map(|example| &example.learned).filter(|learned| **learned).count();
         Counts { divisor, values }
@@ -166,6 +179,7 @@ impl Objective {
             (Self::Grpo(grpo), Divisor::Tokens(normalizer)) => grpo.evaluate(sequences, normalizer, slopes),
             (Self::ActorCritic(it), Divisor::Tokens(normalizer)) => it.policy.evaluate(sequences, normalizer, slopes),
             (Self::Dpo(dpo), Divisor::Pairs(pairs)) => dpo.evaluate_pairs(sequences, *pairs, &mut slopes.log_probs),
+            (Self::Sft, Divisor::Said(tokens)) => imitate(sequences, *tokens, &mut slopes.log_probs),
             _ => unreachable!("an objective counts what it divides by"),
         }
     }

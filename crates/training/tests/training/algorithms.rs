@@ -1,6 +1,6 @@
 //! Every algorithm: its gradient through the whole model.
 
-use stateset_algorithms::{ActorCritic, Advantage, Algorithm, Answer, Grpo, Sequence, Slopes};
+use stateset_algorithms::{ActorCritic, Advantage, Algorithm, Answer, Grpo, Sequence, Slopes, imitate};
 use stateset_domain::{Group, Learner, Stream, Trajectory};
 use stateset_models::{Autograd, HostWeights, PackedBatch};
 use stateset_training::{Gradients, Objective, Variable};
@@ -63,6 +63,7 @@ impl Batch {
                 grpo.evaluate(&sequences, &grpo.normalizer(self.lengths.iter().copied()), &mut slopes)
             }
             Objective::Dpo(dpo) => dpo.evaluate_pairs(&sequences, self.lengths.len() / 2, &mut slopes.log_probs),
+            Objective::Sft => imitate(&sequences, new.len(), &mut slopes.log_probs),
         };
         (evaluation.loss, slopes.log_probs)
     }
@@ -106,11 +107,11 @@ fn gradients_through_the_whole_model_are_those_of_the_loss() {
         let objective = match Objective::from(algorithm) {
             Objective::Grpo(grpo) => Objective::Grpo(wide(grpo)),
             Objective::ActorCritic(it) => Objective::ActorCritic(ActorCritic { policy: wide(it.policy.clone()), ..it }),
-            dpo @ Objective::Dpo(_) => dpo,
+            other @ (Objective::Dpo(_) | Objective::Sft) => other,
         };
         let batch = Batch::new(match &objective {
             Objective::Grpo(grpo) => grpo.advantage,
-            Objective::ActorCritic(_) | Objective::Dpo(_) => Advantage::Centred,
+            Objective::ActorCritic(_) | Objective::Dpo(_) | Objective::Sft => Advantage::Centred,
         });
         let new = log_probs(&BASE.weights, &batch.packed);
         let gradients = gradient(&batch.packed, &batch.loss(&objective, &new, &batch.old).1);
