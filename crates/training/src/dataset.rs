@@ -60,7 +60,7 @@ pub struct Dataset {
 }
 
 /// Keeps the order apart from whatever else follows from the seed.
-const ORDER: u64 = 0x6f72_6465_72;
+const ORDER: u64 = 0x6f72_6465;
 
 impl Dataset {
     /// The numbers of what `step` uses, counted from 1. A list is gone through in an order that is drawn anew for every pass; a step at

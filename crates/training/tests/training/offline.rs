@@ -143,7 +143,8 @@ fn assert_resumable(dataset: &Dataset) {
             settings.optimizer.weight_decay = 0.01;
         })
     };
-    let steps = |learner: &mut PolicyLearner, count| (0..count).for_each(|_| drop(learner.step(&[]).unwrap()));
+    let steps =
+        |learner: &mut PolicyLearner, count| (0..count).for_each(|_| assert!(!learner.step(&[]).unwrap().skipped));
     let mut uninterrupted = demanding();
     steps(&mut uninterrupted, 3);
     let mut restored = demanding();
