@@ -152,8 +152,7 @@ pub struct Training {
     pub early_stopping: EarlyStopping,
     /// Optimizer steps. At least 1; default 60.
     pub steps: u64,
-    /// Scenarios a step. At least 1; default 16: enough that a step's direction is more signal than luck. Without a part in what learns from
-    /// a file, as all that is said about sampled episodes.
+    /// Scenarios a step. At least 1; default 16: enough that a step's direction is more signal than luck.
     pub groups_per_step: u32,
     /// Episodes for each scenario, compared with one another. At least 2; default 8.
     pub group_size: u32,
@@ -173,7 +172,8 @@ pub struct Training {
     pub critic: Critic,
     /// Settings of DPO.
     pub dpo: Dpo,
-    /// Settings of supervised fine-tuning.
+    /// Settings of supervised fine-tuning. It samples no episodes, as DPO does not on pairs from a file: what is said about those is then
+    /// refused.
     pub sft: Sft,
     /// Whether episodes are sampled while the learner takes a step: `synchronous` (default: the result is a function of the seed) or
     /// `asynchronous`.

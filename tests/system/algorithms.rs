@@ -39,7 +39,7 @@ fn settings_that_an_algorithm_never_looks_at_are_refused_by_name() {
     let told = refused(&["training.algorithm=dpo", "training.grpo.epochs=2"]);
     assert!(told.contains("`training.grpo.epochs` is set to 2, but dpo looks at training.dpo only"), "{told}");
     let told = refused(&["training.dpo.beta=0.5"]);
-    assert!(told.contains("`training.dpo.beta` is set to 0.5, but only dpo looks at it"), "{told}");
+    assert!(told.contains("`training.dpo.beta` is set to 0.5, but grpo looks at training.grpo only"), "{told}");
     let told = refused(&["training.algorithm=rloo", "training.grpo.advantage=centred"]);
     assert!(told.contains("`training.grpo.advantage` must be leave_one_out in rloo"), "{told}");
 }
