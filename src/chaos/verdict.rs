@@ -116,8 +116,8 @@ fn ended(evidence: &Evidence) -> Finding {
 fn kept(evidence: &Evidence) -> Finding {
     let Summary { steps, episodes_completed, episodes_failed, episodes_lost, episodes_duplicated, .. } =
         evidence.summary;
-    let training = &evidence.config.training;
-    let wanted = steps * u64::from(training.groups_per_step) * u64::from(training.group_size);
+    let (groups, episodes) = evidence.config.training.sampled();
+    let wanted = steps * u64::from(groups) * u64::from(episodes);
     Finding {
         guarantee: "every episode is accounted for, once",
         holds: episodes_lost == 0 && episodes_duplicated == 0 && episodes_completed + episodes_failed == wanted,

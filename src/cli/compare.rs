@@ -32,11 +32,11 @@ pub fn run(args: &CompareArgs, out: &mut impl Write) -> Result<()> {
     let mut recipes: Vec<(Fingerprint, Recipe)> = Vec::new();
     for path in &args.runs {
         let files = RunFolder::inspect(path)?;
-        let config = Recorded::of(&files)?.config;
+        let recorded = Recorded::of(&files)?;
         let Summary { seed, steps, wall_seconds: seconds, base, trained, .. } = read_result(&files)?;
         let (Some(base), Some(trained)) = (base, trained) else { bail!("{} has not been finished", path.display()) };
         let run = Run { seed, steps, seconds, base, trained, rows: MetricsLog::read(&files.metrics())? };
-        let (fingerprint, name) = (config.fingerprint().without("run.seed"), config.run.name);
+        let (fingerprint, name) = (recorded.fingerprint().without("run.seed"), recorded.config.run.name);
         match recipes.iter_mut().find(|(other, recipe)| *other == fingerprint && recipe.name == name) {
             Some((_, recipe)) => recipe.runs.push(run),
             None => recipes.push((fingerprint, Recipe { name, runs: vec![run] })),

@@ -10,9 +10,9 @@ fn name(algorithm: Algorithm) -> String {
 }
 
 #[test]
-fn every_algorithm_trains_by_its_name() {
+fn every_algorithm_that_samples_trains_by_its_name() {
     let mut digests = Vec::new();
-    for algorithm in Algorithm::ALL {
+    for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.samples()) {
         let (lab, set) = (Lab::new(), format!("training.algorithm={}", name(algorithm)));
         // The default rate, which TRPO does not have and does not mind.
         let sets = ["--set", &set, "--set", "training.steps=2", "--set", "training.learning_rate=3e-4"];

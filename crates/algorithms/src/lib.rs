@@ -35,6 +35,7 @@ mod ratio;
 mod recipe;
 mod schedule;
 pub mod staleness;
+mod supervised;
 mod trust_region;
 
 pub use actor_critic::{A2c, ActorCritic, Ppo};
@@ -47,4 +48,5 @@ pub use objective::{Evaluation, Sequence, Slopes, Surrogate, ValueEvaluation, Va
 pub use preference::{Dpo, Pair, PairLoss, Preference};
 pub use recipe::{Decay, Grpo, Schedule};
 pub use staleness::{ImportanceSampling, Staleness};
+pub use supervised::Sft;
 pub use trust_region::{Direction, Landing, Trpo};

@@ -6,11 +6,13 @@
 mod batch;
 mod checkpoints;
 mod critic;
+mod dataset;
 mod descent;
 mod distributions;
 mod gradients;
 mod learner;
 mod objective;
+mod offline;
 mod optimizer;
 mod pass;
 mod supervised;
@@ -19,9 +21,10 @@ mod variables;
 
 pub use batch::{Example, micro_batches};
 pub use checkpoints::CheckpointFolder;
+pub use dataset::{Dataset, Demonstration, Endless, Items, PreferencePair};
 pub use gradients::Gradients;
 pub use learner::{LearnerSettings, PolicyLearner};
 pub use objective::Objective;
 pub use optimizer::{Optimizer, OptimizerKind, OptimizerSettings};
-pub use supervised::{Demonstration, Supervised, SupervisedReport, SupervisedSettings};
+pub use supervised::{Supervised, SupervisedReport, SupervisedSettings};
 pub use variables::Variable;

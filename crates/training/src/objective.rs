@@ -1,7 +1,7 @@
 //! What a batch is made of and what it loses, by algorithm.
 
 use stateset_algorithms::{
-    ActorCritic, Algorithm, Critic, Dpo, Evaluation, Grpo, Normalizer, Sequence, Slopes, Surrogate, Trpo,
+    ActorCritic, Algorithm, Critic, Dpo, Evaluation, Grpo, Normalizer, Sequence, Sft, Slopes, Surrogate, Trpo,
 };
 use stateset_domain::{Group, LearnerError, PolicyVersion};
 
@@ -15,8 +15,10 @@ pub enum Objective {
     Grpo(Grpo),
     /// Rewards of episodes, each measured against what a critic had expected.
     ActorCritic(ActorCritic),
-    /// Preferences: of each group, the best episode over the worst.
+    /// Preferences: of each group, the best episode over the worst; or pairs that are given.
     Dpo(Dpo),
+    /// Likeness to conversations that are given.
+    Sft(Grpo),
 }
 
 /// The counts of a whole optimizer batch.
@@ -43,6 +45,7 @@ impl From<Algorithm> for Objective {
     fn from(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Dpo => Self::Dpo(algorithm.settings()),
+            Algorithm::Sft => Self::Sft(Sft::policy()),
             Algorithm::Ppo => Self::ActorCritic(ActorCritic::ppo(&algorithm.settings(), algorithm.settings())),
             Algorithm::A2c => Self::ActorCritic(ActorCritic::a2c(&algorithm.settings(), algorithm.settings())),
             Algorithm::Trpo => Self::ActorCritic(ActorCritic::trpo(&algorithm.settings(), algorithm.settings())),
@@ -57,7 +60,7 @@ impl Objective {
         match self {
             Self::Grpo(grpo) => grpo.epochs,
             Self::ActorCritic(it) => it.policy.epochs,
-            Self::Dpo(_) => 1,
+            Self::Dpo(_) | Self::Sft(_) => 1,
         }
     }
 
@@ -65,7 +68,7 @@ impl Objective {
     pub(crate) fn mini_batches(&self) -> usize {
         match self {
             Self::ActorCritic(it) => it.mini_batches,
-            Self::Grpo(_) | Self::Dpo(_) => 1,
+            Self::Grpo(_) | Self::Dpo(_) | Self::Sft(_) => 1,
         }
     }
 
@@ -83,7 +86,7 @@ impl Objective {
     pub(crate) fn actor_critic(&self) -> Option<&ActorCritic> {
         match self {
             Self::ActorCritic(it) => Some(it),
-            Self::Grpo(_) | Self::Dpo(_) => None,
+            Self::Grpo(_) | Self::Dpo(_) | Self::Sft(_) => None,
         }
     }
 
@@ -105,6 +108,7 @@ impl Objective {
             Self::Grpo(grpo) => grpo.kl_coef,
             Self::ActorCritic(it) => it.penalty.1,
             Self::Dpo(dpo) => dpo.beta,
+            Self::Sft(_) => 0.0,
         }
     }
 
@@ -114,7 +118,7 @@ impl Objective {
             Self::ActorCritic(it) => it.penalty.1 = kl_coef,
             // There is no preference without a reference to measure it from.
             Self::Dpo(dpo) if kl_coef > 0.0 => dpo.beta = kl_coef,
-            Self::Dpo(_) => {}
+            Self::Dpo(_) | Self::Sft(_) => {}
         }
     }
 
@@ -123,11 +127,17 @@ impl Objective {
         self.kl_coef() > 0.0
     }
 
+    /// Whether KL from the reference is measured where nothing asks for it. It is estimated on tokens that the policy sampled itself, and
+    /// says nothing on others.
+    pub(crate) fn watches_kl(&self) -> bool {
+        !matches!(self, Self::Sft(_))
+    }
+
     /// Whether an episode without credit has a gradient all the same.
     pub(crate) fn moves_all(&self) -> bool {
         match self {
             Self::Grpo(it) => it.kl_coef > 0.0 || it.entropy_coef > 0.0 || it.surrogate == Surrogate::Dppo,
-            Self::ActorCritic(_) => true,
+            Self::ActorCritic(_) | Self::Sft(_) => true,
             Self::Dpo(_) => false,
         }
     }
@@ -135,7 +145,7 @@ impl Objective {
     /// How many examples in a row belong together.
     pub(crate) fn together(&self) -> usize {
         match self {
-            Self::Grpo(_) | Self::ActorCritic(_) => 1,
+            Self::Grpo(_) | Self::ActorCritic(_) | Self::Sft(_) => 1,
             Self::Dpo(_) => 2,
         }
     }
@@ -146,13 +156,14 @@ impl Objective {
             Self::Grpo(grpo) => Batch::of_members(groups, grpo, now),
             Self::ActorCritic(_) => Batch::of_episodes(groups, now),
             Self::Dpo(_) => Batch::of_pairs(groups, now),
+            Self::Sft(_) => Err(LearnerError::Batch("sft learns from given conversations, and there are none".into())),
         }
     }
 
     pub(crate) fn count<'a>(&self, examples: impl Iterator<Item = &'a Example> + Clone) -> Counts {
         let sampled = examples.clone().map(Example::scored_tokens);
         let divisor = match self {
-            Self::Grpo(grpo) => Divisor::Tokens(grpo.normalizer(sampled)),
+            Self::Grpo(grpo) | Self::Sft(grpo) => Divisor::Tokens(grpo.normalizer(sampled)),
             Self::ActorCritic(it) => Divisor::Tokens(it.policy.normalizer(sampled)),
             Self::Dpo(_) => Divisor::Pairs(examples.clone().filter(|it| it.advantages.first() > Some(&0.0)).count()),
         };
@@ -163,7 +174,9 @@ impl Objective {
     /// The loss of some of the batch that was counted, and its slopes.
     pub(crate) fn evaluate(&self, sequences: &[Sequence<'_>], counts: &Counts, slopes: &mut Slopes) -> Evaluation {
         match (self, &counts.divisor) {
-            (Self::Grpo(grpo), Divisor::Tokens(normalizer)) => grpo.evaluate(sequences, normalizer, slopes),
+            (Self::Grpo(grpo) | Self::Sft(grpo), Divisor::Tokens(normalizer)) => {
+                grpo.evaluate(sequences, normalizer, slopes)
+            }
             (Self::ActorCritic(it), Divisor::Tokens(normalizer)) => it.policy.evaluate(sequences, normalizer, slopes),
             (Self::Dpo(dpo), Divisor::Pairs(pairs)) => dpo.evaluate_pairs(sequences, *pairs, &mut slopes.log_probs),
             _ => unreachable!("an objective counts what it divides by"),

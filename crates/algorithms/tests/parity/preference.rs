@@ -45,7 +45,7 @@ fn preference_losses_and_their_slopes_are_trls() {
         let loss_of_pair: Preference = serde_json::from_value(name.into()).unwrap();
         let counted = |row: &Row| Row { advantages: vec![1.0; row.mask.len()], ..row.clone() };
         let pairs: Vec<Row> = batches[&batch].iter().map(counted).collect();
-        let dpo = Dpo { loss: loss_of_pair, beta, label_smoothing };
+        let dpo = Dpo { loss: loss_of_pair, beta, label_smoothing, ..Dpo::default() };
         assert_same(&evaluate(&dpo, &pairs), loss, &slopes, EXACT, &format!("{batch} with {dpo:?}"));
     }
 }

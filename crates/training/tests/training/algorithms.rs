@@ -60,7 +60,7 @@ impl Batch {
         }
         let mut slopes = Slopes::zeros(new.len());
         let evaluation = match objective {
-            Objective::Grpo(grpo) | Objective::ActorCritic(ActorCritic { policy: grpo, .. }) => {
+            Objective::Grpo(grpo) | Objective::Sft(grpo) | Objective::ActorCritic(ActorCritic { policy: grpo, .. }) => {
                 grpo.evaluate(&sequences, &grpo.normalizer(self.lengths.iter().copied()), &mut slopes)
             }
             Objective::Dpo(dpo) => dpo.evaluate_pairs(&sequences, self.lengths.len() / 2, &mut slopes.log_probs),
@@ -107,11 +107,11 @@ fn gradients_through_the_whole_model_are_those_of_the_loss() {
         let objective = match Objective::from(algorithm) {
             Objective::Grpo(grpo) => Objective::Grpo(wide(grpo)),
             Objective::ActorCritic(it) => Objective::ActorCritic(ActorCritic { policy: wide(it.policy.clone()), ..it }),
-            dpo @ Objective::Dpo(_) => dpo,
+            other @ (Objective::Dpo(_) | Objective::Sft(_)) => other,
         };
         let batch = Batch::new(match &objective {
             Objective::Grpo(grpo) => grpo.advantage,
-            Objective::ActorCritic(_) | Objective::Dpo(_) => Advantage::Centred,
+            Objective::ActorCritic(_) | Objective::Dpo(_) | Objective::Sft(_) => Advantage::Centred,
         });
         let new = log_probs(&BASE.weights, &batch.packed);
         let gradients = gradient(&batch.packed, &batch.loss(&objective, &new, &batch.old).1);

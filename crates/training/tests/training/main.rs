@@ -9,6 +9,7 @@ mod algorithms;
 mod checkpoints;
 mod failures;
 mod learning;
+mod offline;
 mod persistence;
 mod rollout;
 mod staleness;
@@ -84,7 +85,7 @@ fn settings() -> LearnerSettings {
 fn grpo(settings: &mut LearnerSettings) -> &mut Grpo {
     match &mut settings.objective {
         Objective::Grpo(grpo) => grpo,
-        Objective::Dpo(_) | Objective::ActorCritic(_) => panic!("not GRPO"),
+        Objective::Dpo(_) | Objective::ActorCritic(_) | Objective::Sft(_) => panic!("not GRPO"),
     }
 }
 
