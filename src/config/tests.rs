@@ -317,3 +317,23 @@ fn an_algorithm_gives_its_defaults_and_refuses_what_contradicts_it() {
     let refused = grpo(&["training.algorithm=cispo", "training.grpo.clip_low=0.1"]).unwrap_err().to_string();
     assert!(refused.contains("`training.grpo.clip_low` is set to 0.1, but only a surrogate that clips"), "{refused}");
 }
+
+#[test]
+fn every_profile_goes_with_every_algorithm() {
+    for algorithm in Algorithm::ALL {
+        let name = serde_json::to_value(algorithm).unwrap();
+        for profile in ["conservative", "balanced", "aggressive", "auto"] {
+            let text = format!("{DOMAIN}training: {{algorithm: {}, profile: {profile}}}\n", name.as_str().unwrap());
+            let config = loaded(&text, &[]).unwrap_or_else(|problems| panic!("{text}{problems}"));
+            assert_eq!(config.training.algorithm, algorithm);
+        }
+    }
+    let bound = |profile| {
+        loaded(&format!("{DOMAIN}training: {{algorithm: trpo, profile: {profile}}}\n"), &[])
+            .unwrap()
+            .training
+            .trpo
+            .max_kl
+    };
+    assert_eq!([bound("conservative"), bound("balanced"), bound("aggressive")], [0.005, 0.01, 0.02]);
+}
