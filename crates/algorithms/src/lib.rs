@@ -45,6 +45,7 @@ pub use critic::{Credit, Critic, Network, Played, Turn, Unit};
 pub use kl::KlEstimator;
 pub use objective::{Evaluation, Sequence, Slopes, Surrogate, ValueEvaluation, Valued};
 pub use preference::{Dpo, Pair, PairLoss, Preference};
-pub use recipe::{Decay, Grpo, Schedule};
+pub use recipe::Grpo;
+pub use schedule::{Decay, Schedule};
 pub use staleness::{ImportanceSampling, Staleness};
 pub use trust_region::{Direction, Landing, Trpo};

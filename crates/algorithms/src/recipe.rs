@@ -1,4 +1,4 @@
-//! What a run may choose: the settings of credit, loss and learning rate, as they stand in its config file.
+//! What a run may choose: the settings of credit and loss, as they stand in its config file.
 
 use serde::{Deserialize, Serialize};
 
@@ -130,40 +130,6 @@ impl Section for Grpo {
     }
 }
 
-/// How the learning rate moves after its warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decay {
-    /// It stays.
-    #[default]
-    Constant,
-    /// It falls in a straight line, to 0 just after the last step.
-    Linear,
-    /// It falls along half a cosine, to 0 just after the last step.
-    Cosine,
-}
-
-/// The learning rate's course over a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Schedule {
-    /// What follows the warm-up: `constant` (default: rewards, not a horizon, say when a run is over), `linear` or `cosine`.
-    pub kind: Decay,
-    /// Optimizer steps over which the rate rises to its full value. 0 (default) starts there.
-    pub warmup_steps: u64,
-}
-
-impl Schedule {
-    /// Everything that is wrong with these settings in a run of `total` steps; empty if nothing is.
-    #[must_use]
-    pub fn validate(&self, total: u64) -> Vec<String> {
-        if self.warmup_steps < total.max(1) {
-            return Vec::new();
-        }
-        vec![format!("warmup_steps must be fewer than the run's {total} steps, but is {}", self.warmup_steps)]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +137,6 @@ mod tests {
     #[test]
     fn defaults_are_valid() {
         assert!(Grpo::default().validate().is_empty());
-        assert!(Schedule::default().validate(1).is_empty());
     }
 
     #[test]
@@ -191,18 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn a_warm_up_must_end_before_the_run_does() {
-        let schedule = Schedule { kind: Decay::Cosine, warmup_steps: 10 };
-        assert!(schedule.validate(11).is_empty());
-        assert_eq!(schedule.validate(10), ["warmup_steps must be fewer than the run's 10 steps, but is 10"]);
-    }
-
-    #[test]
     fn settings_left_out_take_their_defaults_and_unknown_ones_are_refused() {
         let grpo: Grpo = serde_json::from_str(r#"{"advantage": "centred", "aggregation": "dr_grpo"}"#).unwrap();
         let wanted = Grpo { advantage: Advantage::Centred, aggregation: Aggregation::DrGrpo, ..Grpo::default() };
         assert_eq!(grpo, wanted);
         assert!(serde_json::from_str::<Grpo>(r#"{"clip": 0.2}"#).is_err());
-        assert!(serde_json::from_str::<Schedule>(r#"{"kind": "cosine", "warmup": 3}"#).is_err());
     }
 }
