@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::algorithm::Section;
 use crate::objective::Surrogate;
-use crate::{Advantage, Aggregation, Algorithm, KlEstimator};
+use crate::{Advantage, Aggregation, Algorithm, KlControl, KlEstimator, KlIn};
 
 /// Policy optimisation with a group of answers to each prompt, and without a critic: GRPO and its relatives.
 ///
@@ -30,11 +30,18 @@ pub struct Grpo {
     pub dual_clip: Option<f64>,
     /// What a ratio weighs at the most in `cispo`. Above 0; default 5, as MiniMax-M1's authors advise.
     pub ratio_max: f64,
-    /// How KL(policy, reference) is estimated in the loss: `k1`, `k2` or `k3` (default).
+    /// How KL(policy, reference) is estimated: `k1`, `k2` or `k3` (default).
     pub kl: KlEstimator,
     /// Weight of that estimate, per nat. At least 0. The default 0 needs no reference policy at all: with rewards that are executed
     /// checks there is little to over-optimise.
     pub kl_coef: f64,
+    /// Where it counts: in the `loss` (default), token by token, or in the `reward`, before episodes are compared, which takes a look at
+    /// the whole batch before each step.
+    pub kl_in: KlIn,
+    /// The KL(policy, reference) to keep, nats per token, by moving the weight after every step. Above 0; default none: the weight stays.
+    pub kl_target: Option<f64>,
+    /// Over how many episodes the weight may change by a fifth towards that target. Above 0; default 10000, as in verl.
+    pub kl_horizon: f64,
     /// What a nat of entropy earns, per token. At least 0; default 0. A little keeps a policy from settling too soon.
     pub entropy_coef: f64,
     /// Optimizer passes over each batch. At least 1. The default 1 keeps every step on-policy; with more, clipping begins to matter.
@@ -55,6 +62,9 @@ impl Default for Grpo {
             ratio_max: 5.0,
             kl: KlEstimator::K3,
             kl_coef: 0.0,
+            kl_in: KlIn::Loss,
+            kl_target: None,
+            kl_horizon: 1e4,
             entropy_coef: 0.0,
             epochs: 1,
             max_completion_tokens: 512,
@@ -66,44 +76,43 @@ impl Grpo {
     /// Everything that is wrong with these settings, one sentence each; empty if nothing is.
     #[must_use]
     pub fn validate(&self) -> Vec<String> {
-        let Self {
-            clip_low,
-            clip_high,
-            dual_clip,
-            ratio_max,
-            kl_coef,
-            entropy_coef,
-            epochs,
-            max_completion_tokens,
-            ..
-        } = self;
+        let Self { clip_low, clip_high, dual_clip, .. } = self;
         let mut problems = Vec::new();
         if !(*clip_low > 0.0 && *clip_low < 1.0) {
             problems.push(format!("clip_low must lie between 0 and 1, but is {clip_low}"));
         }
-        if !(*clip_high > 0.0 && clip_high.is_finite()) {
-            problems.push(format!("clip_high must be above 0, but is {clip_high}"));
+        let above = [
+            ("clip_high", Some(self.clip_high)),
+            ("ratio_max", Some(self.ratio_max)),
+            ("kl_target", self.kl_target),
+            ("kl_horizon", Some(self.kl_horizon)),
+        ];
+        for (name, number) in above {
+            if let Some(number) = number.filter(|it| !(*it > 0.0 && it.is_finite())) {
+                problems.push(format!("{name} must be above 0, but is {number}"));
+            }
         }
         if let Some(dual_clip) = dual_clip.filter(|it| !(*it >= 1.0 + clip_high && it.is_finite())) {
             problems
                 .push(format!("dual_clip must be at least 1 + clip_high = {}, but is {dual_clip}", 1.0 + clip_high));
         }
-        if !(*ratio_max > 0.0 && ratio_max.is_finite()) {
-            problems.push(format!("ratio_max must be above 0, but is {ratio_max}"));
+        for (name, number) in [("kl_coef", self.kl_coef), ("entropy_coef", self.entropy_coef)] {
+            if !(number >= 0.0 && number.is_finite()) {
+                problems.push(format!("{name} must be 0 or more, but is {number}"));
+            }
         }
-        if !(*kl_coef >= 0.0 && kl_coef.is_finite()) {
-            problems.push(format!("kl_coef must be 0 or more, but is {kl_coef}"));
-        }
-        if !(*entropy_coef >= 0.0 && entropy_coef.is_finite()) {
-            problems.push(format!("entropy_coef must be 0 or more, but is {entropy_coef}"));
-        }
-        if *epochs == 0 {
-            problems.push("epochs must be at least 1, but is 0".to_owned());
-        }
-        if *max_completion_tokens == 0 {
-            problems.push("max_completion_tokens must be at least 1, but is 0".to_owned());
+        for (name, count) in [("epochs", self.epochs), ("max_completion_tokens", self.max_completion_tokens)] {
+            if count == 0 {
+                problems.push(format!("{name} must be at least 1, but is 0"));
+            }
         }
         problems
+    }
+
+    /// How the weight of the KL term is adapted, if it is.
+    #[must_use]
+    pub fn kl_control(&self) -> Option<KlControl> {
+        self.kl_target.map(|target| KlControl { target, horizon: self.kl_horizon })
     }
 }
 
@@ -119,11 +128,15 @@ impl Section for Grpo {
         let clips = matches!(self.surrogate, Clip | Gspo | GspoToken);
         let bounded = clips || matches!(self.surrogate, CispoRange | Gmpo | Dppo);
         let range = "a surrogate that clips on both sides";
+        let pays = self.kl_coef > 0.0;
         let idle = [
             (bounded, "clip_low", range),
             (bounded, "clip_high", range),
             (clips, "dual_clip", "`surrogate: clip`, `gspo` or `gspo_token`"),
             (self.surrogate == Cispo, "ratio_max", "`surrogate: cispo`"),
+            (pays, "kl_in", "a `kl_coef` above 0"),
+            (pays, "kl_target", "a `kl_coef` above 0"),
+            (self.kl_target.is_some(), "kl_horizon", "a `kl_target`"),
             (self.aggregation == Aggregation::DrGrpo, "max_completion_tokens", "`aggregation: dr_grpo`"),
         ];
         idle.into_iter().filter(|(used, ..)| !used).map(|(_, key, who)| (key, who)).collect()

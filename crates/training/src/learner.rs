@@ -1,7 +1,7 @@
 //! The learner: groups in, a better policy out.
 
 use serde::{Deserialize, Serialize};
-use stateset_algorithms::{Schedule, Staleness};
+use stateset_algorithms::{Adapted, Schedule, Staleness};
 use stateset_domain::{Adjustments, Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport};
 use stateset_models::{Autograd, Pretrained, read_tensors, write_tensors};
 
@@ -42,11 +42,14 @@ pub struct PolicyLearner {
     /// What the optimizer moves: the model, and a critic's head on it.
     pub(crate) variables: Vec<Variable>,
     pub(crate) optimizer: Optimizer,
-    /// As made; the temperature and the weight of the KL term as adjusted since.
+    /// As made; the temperature and the weight of the KL term as adjusted and adapted since.
     pub(crate) settings: LearnerSettings,
     /// What the temperature and the weight of the KL term were made as.
     made: (f32, f64),
     lr_scale: f64,
+    /// The weight of the KL term as made or adjusted, before what [`Adapted`] makes of it.
+    kl_coef: f64,
+    adapted: Adapted,
     /// What there was before the last step, if it can be taken back.
     before: Option<Standing>,
     pub(crate) step: u64,
@@ -59,6 +62,7 @@ struct Standing {
     values: Vec<Vec<f32>>,
     optimizer: Optimizer,
     critic: Option<CriticState>,
+    adapted: Adapted,
 }
 
 /// The learner's own line in a checkpoint.
@@ -68,6 +72,8 @@ struct State {
     optimizer_updates: u64,
     #[serde(default)]
     critic_updates: u64,
+    #[serde(flatten)]
+    adapted: Adapted,
 }
 
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -109,6 +115,8 @@ impl PolicyLearner {
             settings,
             made,
             lr_scale: 1.0,
+            kl_coef: made.1,
+            adapted: Adapted::default(),
             before: None,
             step: 0,
             spoilt: false,
@@ -116,38 +124,52 @@ impl PolicyLearner {
     }
 
     fn train(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
+        self.settings.objective.set_kl_coef(self.kl_coef * self.adapted.kl_scale());
+        let objective = &self.settings.objective;
+        let kl_coef = objective.kl_control().map(|_| objective.kl_coef());
         // The step is counted before it is taken.
         let mut batch = self.settings.objective.batch(groups, PolicyVersion(self.step - 1))?;
         let LearnerSettings { learning_rate, schedule, total_steps, .. } = &self.settings;
         let course = self.lr_scale * schedule.multiplier(self.step, *total_steps);
-        let mut report =
-            StepReport { lr: learning_rate * course, frac_zero_std_groups: batch.frac_zero_std_groups, ..ages(&batch) };
+        let frac_zero_std_groups = batch.frac_zero_std_groups;
+        let mut report = StepReport { lr: learning_rate * course, frac_zero_std_groups, kl_coef, ..ages(&batch) };
         // Only an update that is not the first can fail after the weights have moved.
         let objective = &self.settings.objective;
         let updates = objective.epochs() > 1 || objective.looks_first();
         self.before = (self.settings.undoable || updates).then(|| self.standing()).transpose().map_err(compute)?;
-        let firsts = self.look_first(&mut batch, &mut report).map_err(compute)?;
+        let firsts = self.look_first(&batch, &mut report).map_err(compute)?;
+        batch.credit(&self.settings.objective, &firsts);
         match self.settings.objective.trust_region().cloned() {
             Some(trpo) => self.step_naturally(&trpo, &batch, firsts, course, &mut report).map_err(compute)?,
             None => self.descend(&batch, firsts, course, &mut report).map_err(compute)?,
         }
         if report.skipped {
             self.take_back()?;
+        } else {
+            self.adapt(&report, batch.examples.len());
         }
         self.before = self.before.take().filter(|_| self.settings.undoable);
         Ok(report)
     }
 
+    /// Moves coefficients towards their targets, after a step of so many `episodes`.
+    fn adapt(&mut self, report: &StepReport, episodes: usize) {
+        if let Some(control) = self.settings.objective.kl_control().filter(|_| report.train_tokens > 0) {
+            self.adapted.kl_scale = Some(control.after(self.adapted.kl_scale(), report.kl, episodes));
+        }
+    }
+
     /// Everything that a step moves.
     fn standing(&self) -> candle_core::Result<Standing> {
         let critic = self.critic.as_ref().map(Critic::state).transpose()?;
-        Ok(Standing { values: read(&self.variables)?, optimizer: self.optimizer.clone(), critic })
+        let (values, optimizer) = (read(&self.variables)?, self.optimizer.clone());
+        Ok(Standing { values, optimizer, critic, adapted: self.adapted })
     }
 
     fn take_back(&mut self) -> Result<(), LearnerError> {
-        let Some(Standing { values, optimizer, critic }) = self.before.take() else { return Ok(()) };
+        let Some(Standing { values, optimizer, critic, adapted }) = self.before.take() else { return Ok(()) };
         write(&self.variables, &values).map_err(compute)?;
-        self.optimizer = optimizer;
+        (self.optimizer, self.adapted) = (optimizer, adapted);
         if let (Some(own), Some(before)) = (&mut self.critic, critic) {
             own.set_state(before).map_err(compute)?;
         }
@@ -181,7 +203,7 @@ impl Learner for PolicyLearner {
         let (temperature, kl_coef) = self.made;
         self.lr_scale = adjustments.lr_scale;
         self.settings.temperature = adjustments.temperature.unwrap_or(temperature);
-        self.settings.objective.set_kl_coef(adjustments.kl_coef.unwrap_or(kl_coef));
+        self.kl_coef = adjustments.kl_coef.unwrap_or(kl_coef);
     }
 
     fn spoil_gradient(&mut self) {
@@ -197,7 +219,8 @@ impl Learner for PolicyLearner {
         let mut files = self.base.to_files(&self.model.weights().map_err(compute)?).map_err(state)?;
         let bytes = write_tensors(&self.optimizer.to_tensors()).map_err(state)?;
         files.push(Artifact { name: OPTIMIZER.into(), bytes });
-        let mut own = State { step: self.step, optimizer_updates: self.optimizer.updates(), critic_updates: 0 };
+        let Self { step, adapted, .. } = *self;
+        let mut own = State { step, optimizer_updates: self.optimizer.updates(), critic_updates: 0, adapted };
         if let Some(critic) = &self.critic {
             let (bytes, updates) = critic.save()?;
             files.push(Artifact { name: CRITIC.into(), bytes });
@@ -225,7 +248,7 @@ impl Learner for PolicyLearner {
             critic.restore(file(CRITIC)?, saved.critic_updates)?;
         }
         self.before = None;
-        self.step = saved.step;
+        (self.step, self.adapted) = (saved.step, saved.adapted);
         Ok(())
     }
 }

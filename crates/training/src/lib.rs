@@ -5,6 +5,7 @@
 
 mod batch;
 mod checkpoints;
+mod credit;
 mod critic;
 mod descent;
 mod distributions;

@@ -1,7 +1,7 @@
 //! What a batch is made of and what it loses, by algorithm.
 
 use stateset_algorithms::{
-    ActorCritic, Algorithm, Critic, Dpo, Evaluation, Grpo, Normalizer, Sequence, Slopes, Surrogate, Trpo,
+    ActorCritic, Algorithm, Critic, Dpo, Evaluation, Grpo, KlControl, Normalizer, Sequence, Slopes, Surrogate, Trpo,
 };
 use stateset_domain::{Group, LearnerError, PolicyVersion};
 
@@ -10,6 +10,7 @@ use crate::batch::Batch;
 
 /// What the policy is optimised for.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a learner has one")]
 pub enum Objective {
     /// Rewards of episodes, each measured against others.
     Grpo(Grpo),
@@ -69,9 +70,14 @@ impl Objective {
         }
     }
 
-    /// Whether the whole batch is looked at before anything moves: a critic's credit depends on all of it.
+    /// Whether the whole batch is looked at before anything moves: a critic's credit depends on all of it, and so does what is charged to
+    /// rewards that are compared.
     pub(crate) fn looks_first(&self) -> bool {
-        self.critic().is_some() || self.mini_batches() > 1
+        match self {
+            Self::Grpo(grpo) => grpo.charges(),
+            Self::ActorCritic(_) => true,
+            Self::Dpo(_) => false,
+        }
     }
 
     /// How far a step may move the policy before it ends, nats per token.
@@ -118,6 +124,24 @@ impl Objective {
         }
     }
 
+    /// How the weight of the KL term or of the penalty is adapted, if it is.
+    pub(crate) fn kl_control(&self) -> Option<KlControl> {
+        match self {
+            Self::Grpo(grpo) => grpo.kl_control(),
+            Self::ActorCritic(it) => it.kl_control,
+            Self::Dpo(_) => None,
+        }
+    }
+
+    /// What a token's reward is charged that the policy and the reference find so likely.
+    pub(crate) fn charge(&self, new: f64, reference: f64) -> f64 {
+        match self {
+            Self::Grpo(grpo) => grpo.charge(new, reference),
+            Self::ActorCritic(it) => it.penalty(new, reference),
+            Self::Dpo(_) => 0.0,
+        }
+    }
+
     /// Whether every token's log-probability under the reference is needed.
     pub(crate) fn compares(&self) -> bool {
         self.kl_coef() > 0.0
@@ -126,7 +150,7 @@ impl Objective {
     /// Whether an episode without credit has a gradient all the same.
     pub(crate) fn moves_all(&self) -> bool {
         match self {
-            Self::Grpo(it) => it.kl_coef > 0.0 || it.entropy_coef > 0.0 || it.surrogate == Surrogate::Dppo,
+            Self::Grpo(it) => it.kl_in_loss() > 0.0 || it.entropy_coef > 0.0 || it.surrogate == Surrogate::Dppo,
             Self::ActorCritic(_) => true,
             Self::Dpo(_) => false,
         }
@@ -143,8 +167,7 @@ impl Objective {
     /// What a step of the policy at version `now` is made from.
     pub(crate) fn batch(&self, groups: &[Group], now: PolicyVersion) -> Result<Batch, LearnerError> {
         match self {
-            Self::Grpo(grpo) => Batch::of_members(groups, grpo, now),
-            Self::ActorCritic(_) => Batch::of_episodes(groups, now),
+            Self::Grpo(_) | Self::ActorCritic(_) => Batch::of_episodes(groups, now),
             Self::Dpo(_) => Batch::of_pairs(groups, now),
         }
     }

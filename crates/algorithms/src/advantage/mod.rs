@@ -3,9 +3,11 @@
 mod estimator;
 mod gae;
 mod group;
+mod to_go;
 mod whiten;
 
 pub use estimator::{Advantage, Answer};
 pub use gae::Gae;
 pub use group::is_flat;
+pub use to_go::return_to_go;
 pub use whiten::whiten;

@@ -8,6 +8,7 @@ mod adjustments;
 mod algorithms;
 mod checkpoints;
 mod failures;
+mod kl;
 mod learning;
 mod persistence;
 mod rollout;
