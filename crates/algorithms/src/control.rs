@@ -9,6 +9,10 @@
 //!
 //! What is moved is a factor on the configured weight, so that whoever sets another weight in the middle of a run sets the base of what is
 //! adapted, however often he says so.
+//!
+//! A bonus for entropy keeps a policy from settling too soon, and would keep it from ever settling. Under control it is paid only after a
+//! step whose mean entropy was no higher than wanted, and grows by a constant after every such step, to shrink by as much after every other
+//! (Skywork-OR1, arXiv:2505.22312; TRL's `use_adaptive_entropy`).
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +38,34 @@ impl KlControl {
     }
 }
 
+/// How the bonus for entropy follows the entropy.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EntropyControl {
+    /// The mean entropy to keep, nats.
+    pub target: f64,
+    /// By how much one step changes what a nat earns.
+    pub delta: f64,
+    /// The least that it earns.
+    pub min: f64,
+    /// The most.
+    pub max: f64,
+}
+
+impl EntropyControl {
+    /// What a nat earns in a step, if `coef` is what it would, given the last step's entropy.
+    #[must_use]
+    pub fn paid(&self, coef: f64, last: Option<f64>) -> f64 {
+        if last.is_none_or(|entropy| entropy <= self.target) { coef } else { 0.0 }
+    }
+
+    /// What a nat would earn after a step of that mean entropy.
+    #[must_use]
+    pub fn after(&self, coef: f64, entropy: f64) -> f64 {
+        let moved = if entropy <= self.target { coef + self.delta } else { coef - self.delta };
+        moved.clamp(self.min, self.max)
+    }
+}
+
 /// Where coefficients have come to in a run. Written as text: who reads a number back from JSON may be wrong in its last bit.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -41,6 +73,12 @@ pub struct Adapted {
     /// What the weight of the KL term is multiplied by; `None` before it was first adapted.
     #[serde(with = "exact", skip_serializing_if = "Option::is_none")]
     pub kl_scale: Option<f64>,
+    /// What a nat of entropy would earn; `None` before it was first adapted.
+    #[serde(with = "exact", skip_serializing_if = "Option::is_none")]
+    pub entropy_coef: Option<f64>,
+    /// The mean entropy of the step that it was last adapted to, nats.
+    #[serde(with = "exact", skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<f64>,
 }
 
 impl Adapted {
@@ -92,10 +130,28 @@ mod tests {
         assert_eq!(CONTROL.after(1.0, 0.0, 100_000), 0.0, "it never turns round");
     }
 
+    #[test]
+    fn a_bonus_grows_while_entropy_is_low_and_is_paid_only_then() {
+        let control = EntropyControl { target: 0.2, delta: 0.005, min: 0.0, max: 0.012 };
+        let (mut coef, mut course) = (0.0, Vec::new());
+        for entropy in [0.1, 0.2, 0.15, 0.3, 0.3, 0.3, 0.3] {
+            coef = control.after(coef, entropy);
+            course.push((coef, control.paid(coef, Some(entropy))));
+        }
+        // Up by 0.005 to the ceiling of 0.012, down to the floor.
+        let expected =
+            [(0.005, 0.005), (0.01, 0.01), (0.012, 0.012), (0.007, 0.0), (0.002, 0.0), (0.0, 0.0), (0.0, 0.0)];
+        for ((a, paid), (b, due)) in course.into_iter().zip(expected) {
+            assert_near(a, b);
+            assert_near(paid, due);
+        }
+        assert_eq!(control.paid(0.01, None), 0.01, "before the first step nothing speaks against it");
+    }
+
     proptest! {
         #[test]
         fn where_coefficients_have_come_to_is_read_back_to_the_bit(scale in prop::num::f64::NORMAL) {
-            let adapted = Adapted { kl_scale: Some(scale) };
+            let adapted = Adapted { kl_scale: Some(scale), entropy_coef: Some(scale / 3.0), entropy: None };
             let text = serde_json::to_string(&adapted).unwrap();
             prop_assert_eq!(serde_json::from_str::<Adapted>(&text).unwrap(), adapted);
         }

@@ -43,7 +43,7 @@ pub use actor_critic::{A2c, ActorCritic, Ppo};
 pub use advantage::{Advantage, Answer};
 pub use aggregate::{Aggregation, Normalizer};
 pub use algorithm::{Algorithm, Section, Setting};
-pub use control::{Adapted, KlControl};
+pub use control::{Adapted, EntropyControl, KlControl};
 pub use credit::Earned;
 pub use critic::{Credit, Critic, Network, Played, Turn, Unit};
 pub use kl::{KlEstimator, KlIn};

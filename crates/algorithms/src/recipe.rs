@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::algorithm::Section;
 use crate::objective::Surrogate;
-use crate::{Advantage, Aggregation, Algorithm, KlControl, KlEstimator, KlIn};
+use crate::{Advantage, Aggregation, Algorithm, EntropyControl, KlControl, KlEstimator, KlIn};
 
 /// Policy optimisation with a group of answers to each prompt, and without a critic: GRPO and its relatives.
 ///
@@ -44,6 +44,15 @@ pub struct Grpo {
     pub kl_horizon: f64,
     /// What a nat of entropy earns, per token. At least 0; default 0. A little keeps a policy from settling too soon.
     pub entropy_coef: f64,
+    /// The mean entropy to keep, nats per token: after a step of no more the bonus grows, after a step of more it shrinks and is not paid in
+    /// the next one. `entropy_coef` is what it begins with. Above 0; default none: the bonus stays, and is always paid.
+    pub entropy_target: Option<f64>,
+    /// By how much one step changes the bonus. Above 0; default 0.005, as in TRL.
+    pub entropy_coef_delta: f64,
+    /// The least that it shrinks to. At least 0, at most `entropy_coef`; default 0.
+    pub entropy_coef_min: f64,
+    /// The most that it grows to. At least `entropy_coef`; default 1.
+    pub entropy_coef_max: f64,
     /// Optimizer passes over each batch. At least 1. The default 1 keeps every step on-policy; with more, clipping begins to matter.
     pub epochs: usize,
     /// The longest completion, in tokens sampled over all turns of an episode: the constant that `dr_grpo` divides by. At least 1.
@@ -66,6 +75,10 @@ impl Default for Grpo {
             kl_target: None,
             kl_horizon: 1e4,
             entropy_coef: 0.0,
+            entropy_target: None,
+            entropy_coef_delta: 0.005,
+            entropy_coef_min: 0.0,
+            entropy_coef_max: 1.0,
             epochs: 1,
             max_completion_tokens: 512,
         }
@@ -86,6 +99,8 @@ impl Grpo {
             ("ratio_max", Some(self.ratio_max)),
             ("kl_target", self.kl_target),
             ("kl_horizon", Some(self.kl_horizon)),
+            ("entropy_target", self.entropy_target),
+            ("entropy_coef_delta", Some(self.entropy_coef_delta)),
         ];
         for (name, number) in above {
             if let Some(number) = number.filter(|it| !(*it > 0.0 && it.is_finite())) {
@@ -101,12 +116,26 @@ impl Grpo {
                 problems.push(format!("{name} must be 0 or more, but is {number}"));
             }
         }
+        let (least, coef, most) = (self.entropy_coef_min, self.entropy_coef, self.entropy_coef_max);
+        if self.entropy_target.is_some() && !(least >= 0.0 && least <= coef) {
+            problems.push(format!("entropy_coef_min must lie between 0 and entropy_coef = {coef}, but is {least}"));
+        }
+        if self.entropy_target.is_some() && !(most >= coef && most.is_finite()) {
+            problems.push(format!("entropy_coef_max must be at least entropy_coef = {coef}, but is {most}"));
+        }
         for (name, count) in [("epochs", self.epochs), ("max_completion_tokens", self.max_completion_tokens)] {
             if count == 0 {
                 problems.push(format!("{name} must be at least 1, but is 0"));
             }
         }
         problems
+    }
+
+    /// How the bonus for entropy is adapted, if it is.
+    #[must_use]
+    pub fn entropy_control(&self) -> Option<EntropyControl> {
+        let Self { entropy_coef_delta: delta, entropy_coef_min: min, entropy_coef_max: max, .. } = *self;
+        self.entropy_target.map(|target| EntropyControl { target, delta, min, max })
     }
 
     /// How the weight of the KL term is adapted, if it is.
@@ -128,7 +157,7 @@ impl Section for Grpo {
         let clips = matches!(self.surrogate, Clip | Gspo | GspoToken);
         let bounded = clips || matches!(self.surrogate, CispoRange | Gmpo | Dppo);
         let range = "a surrogate that clips on both sides";
-        let pays = self.kl_coef > 0.0;
+        let (pays, steered) = (self.kl_coef > 0.0, self.entropy_target.is_some());
         let idle = [
             (bounded, "clip_low", range),
             (bounded, "clip_high", range),
@@ -137,6 +166,9 @@ impl Section for Grpo {
             (pays, "kl_in", "a `kl_coef` above 0"),
             (pays, "kl_target", "a `kl_coef` above 0"),
             (self.kl_target.is_some(), "kl_horizon", "a `kl_target`"),
+            (steered, "entropy_coef_delta", "an `entropy_target`"),
+            (steered, "entropy_coef_min", "an `entropy_target`"),
+            (steered, "entropy_coef_max", "an `entropy_target`"),
             (self.aggregation == Aggregation::DrGrpo, "max_completion_tokens", "`aggregation: dr_grpo`"),
         ];
         idle.into_iter().filter(|(used, ..)| !used).map(|(_, key, who)| (key, who)).collect()

@@ -42,19 +42,25 @@ pub struct PolicyLearner {
     /// What the optimizer moves: the model, and a critic's head on it.
     pub(crate) variables: Vec<Variable>,
     pub(crate) optimizer: Optimizer,
-    /// As made; the temperature and the weight of the KL term as adjusted and adapted since.
+    /// As made; the temperature and the objective's coefficients as adjusted and adapted since.
     pub(crate) settings: LearnerSettings,
-    /// What the temperature and the weight of the KL term were made as.
-    made: (f32, f64),
+    pub(crate) made: Made,
     lr_scale: f64,
     /// The weight of the KL term as made or adjusted, before what [`Adapted`] makes of it.
-    kl_coef: f64,
-    adapted: Adapted,
+    pub(crate) kl_coef: f64,
+    pub(crate) adapted: Adapted,
     /// What there was before the last step, if it can be taken back.
     before: Option<Standing>,
     pub(crate) step: u64,
     /// Whether the next gradient is to be no number.
     pub(crate) spoilt: bool,
+}
+
+/// What those settings were made as that change.
+pub(crate) struct Made {
+    temperature: f32,
+    kl_coef: f64,
+    pub(crate) entropy_coef: f64,
 }
 
 /// What a step moves.
@@ -104,7 +110,8 @@ impl PolicyLearner {
         let mut variables = Variable::of(&model);
         variables.extend(critic.iter().flat_map(Critic::shared_variables).cloned());
         let optimizer = Optimizer::new(&variables, settings.optimizer.clone());
-        let made = (settings.temperature, settings.objective.kl_coef());
+        let (temperature, objective) = (settings.temperature, &settings.objective);
+        let made = Made { temperature, kl_coef: objective.kl_coef(), entropy_coef: objective.entropy_coef() };
         Ok(Self {
             base,
             model,
@@ -113,9 +120,9 @@ impl PolicyLearner {
             variables,
             optimizer,
             settings,
+            kl_coef: made.kl_coef,
             made,
             lr_scale: 1.0,
-            kl_coef: made.1,
             adapted: Adapted::default(),
             before: None,
             step: 0,
@@ -124,15 +131,13 @@ impl PolicyLearner {
     }
 
     fn train(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
-        self.settings.objective.set_kl_coef(self.kl_coef * self.adapted.kl_scale());
-        let objective = &self.settings.objective;
-        let kl_coef = objective.kl_control().map(|_| objective.kl_coef());
+        let weighed = self.weigh();
         // The step is counted before it is taken.
         let mut batch = self.settings.objective.batch(groups, PolicyVersion(self.step - 1))?;
         let LearnerSettings { learning_rate, schedule, total_steps, .. } = &self.settings;
         let course = self.lr_scale * schedule.multiplier(self.step, *total_steps);
         let frac_zero_std_groups = batch.frac_zero_std_groups;
-        let mut report = StepReport { lr: learning_rate * course, frac_zero_std_groups, kl_coef, ..ages(&batch) };
+        let mut report = StepReport { lr: learning_rate * course, frac_zero_std_groups, ..ages(&batch, weighed) };
         // Only an update that is not the first can fail after the weights have moved.
         let objective = &self.settings.objective;
         let updates = objective.epochs() > 1 || objective.looks_first();
@@ -150,13 +155,6 @@ impl PolicyLearner {
         }
         self.before = self.before.take().filter(|_| self.settings.undoable);
         Ok(report)
-    }
-
-    /// Moves coefficients towards their targets, after a step of so many `episodes`.
-    fn adapt(&mut self, report: &StepReport, episodes: usize) {
-        if let Some(control) = self.settings.objective.kl_control().filter(|_| report.train_tokens > 0) {
-            self.adapted.kl_scale = Some(control.after(self.adapted.kl_scale(), report.kl, episodes));
-        }
     }
 
     /// Everything that a step moves.
@@ -177,14 +175,14 @@ impl PolicyLearner {
     }
 }
 
-/// A report that says how old the batch's tokens are, and nothing else.
-fn ages(batch: &Batch) -> StepReport {
+/// `report`, which also says how old the batch's tokens are.
+fn ages(batch: &Batch, report: StepReport) -> StepReport {
     let ages = || batch.examples.iter().flat_map(|example| &example.ages);
     let count = ages().count().max(1);
     StepReport {
         staleness_mean: ages().sum::<u64>() as f64 / count as f64,
         staleness_max: ages().copied().max().unwrap_or(0),
-        ..StepReport::default()
+        ..report
     }
 }
 
@@ -200,10 +198,9 @@ impl Learner for PolicyLearner {
     }
 
     fn adjust(&mut self, adjustments: &Adjustments) {
-        let (temperature, kl_coef) = self.made;
         self.lr_scale = adjustments.lr_scale;
-        self.settings.temperature = adjustments.temperature.unwrap_or(temperature);
-        self.kl_coef = adjustments.kl_coef.unwrap_or(kl_coef);
+        self.settings.temperature = adjustments.temperature.unwrap_or(self.made.temperature);
+        self.kl_coef = adjustments.kl_coef.unwrap_or(self.made.kl_coef);
     }
 
     fn spoil_gradient(&mut self) {

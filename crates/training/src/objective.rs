@@ -1,7 +1,8 @@
 //! What a batch is made of and what it loses, by algorithm.
 
 use stateset_algorithms::{
-    ActorCritic, Algorithm, Critic, Dpo, Evaluation, Grpo, KlControl, Normalizer, Sequence, Slopes, Surrogate, Trpo,
+    ActorCritic, Algorithm, Critic, Dpo, EntropyControl, Evaluation, Grpo, KlControl, Normalizer, Sequence, Slopes,
+    Surrogate, Trpo,
 };
 use stateset_domain::{Group, LearnerError, PolicyVersion};
 
@@ -133,6 +134,30 @@ impl Objective {
         }
     }
 
+    /// How the bonus for entropy is adapted, if it is.
+    pub(crate) fn entropy_control(&self) -> Option<EntropyControl> {
+        match self {
+            Self::Grpo(grpo) => grpo.entropy_control(),
+            Self::ActorCritic(_) | Self::Dpo(_) => None,
+        }
+    }
+
+    /// What a nat of entropy earns.
+    pub(crate) fn entropy_coef(&self) -> f64 {
+        match self {
+            Self::Grpo(grpo) => grpo.entropy_coef,
+            Self::ActorCritic(it) => it.policy.entropy_coef,
+            Self::Dpo(_) => 0.0,
+        }
+    }
+
+    /// Sets what a nat of entropy earns, where that is adapted.
+    pub(crate) fn set_entropy_coef(&mut self, entropy_coef: f64) {
+        if let Self::Grpo(grpo) = self {
+            grpo.entropy_coef = entropy_coef;
+        }
+    }
+
     /// What a token's reward is charged that the policy and the reference find so likely.
     pub(crate) fn charge(&self, new: f64, reference: f64) -> f64 {
         match self {
@@ -147,10 +172,14 @@ impl Objective {
         self.kl_coef() > 0.0
     }
 
-    /// Whether an episode without credit has a gradient all the same.
+    /// Whether an episode without credit is to be computed all the same.
     pub(crate) fn moves_all(&self) -> bool {
         match self {
-            Self::Grpo(it) => it.kl_in_loss() > 0.0 || it.entropy_coef > 0.0 || it.surrogate == Surrogate::Dppo,
+            Self::Grpo(it) => {
+                // What steers by the batch's mean entropy has to see the whole batch.
+                let bonus = it.entropy_coef > 0.0 || it.entropy_target.is_some();
+                bonus || it.kl_in_loss() > 0.0 || it.surrogate == Surrogate::Dppo
+            }
             Self::ActorCritic(_) => true,
             Self::Dpo(_) => false,
         }

@@ -7,6 +7,7 @@ mod actor_critic;
 mod adjustments;
 mod algorithms;
 mod checkpoints;
+mod entropy;
 mod failures;
 mod kl;
 mod learning;
