@@ -1,21 +1,41 @@
 //! From what the episodes of a batch earned to the credit of each of their tokens.
 //!
 //! ```text
-//! R = the episode's reward - what its tokens are charged         compared with its group, one advantage for all tokens
+//! R   = reward - charges of all its tokens                       an episode, compared with its group
+//! r_j = turn_weight x the turn's reward - charges of its tokens  a turn; the last one also has the episode's reward
+//! R_j = r_j + gamma R_(j+1)                                      compared with the turns at the same place in its group
 //! ```
+//!
+//! Tokens that were compared as one share the advantage. Of episodes, that hands every turn the credit of the whole; of turns, each has the
+//! credit of what came of it.
 //!
 //! A token is charged for its distance from the reference where that counts in the reward ([`KlIn::Reward`]), as in RLOO and
 //! REINFORCE++. A comparison has room for one number of each episode, so there it is the sum of the charges; REINFORCE++ compares nothing,
 //! and each token is credited with what it still had ahead of it: the episode's reward less the charges from there on.
 
+use serde::{Deserialize, Serialize};
+
 use crate::advantage::{return_to_go, whiten};
-use crate::{Advantage, Answer, Grpo, KlIn};
+use crate::{Advantage, Answer, Grpo, KlIn, Turn};
+
+/// What is compared, and shares an advantage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CreditFor {
+    /// All tokens of an episode.
+    #[default]
+    Episode,
+    /// The tokens of a turn.
+    Turns,
+}
 
 /// What an episode earned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Earned<'a> {
     /// Its reward.
     pub reward: f64,
+    /// Its turns, in order; together they hold every sampled token.
+    pub turns: &'a [Turn],
     /// What each of its sampled tokens is charged.
     pub charges: &'a [f64],
 }
@@ -36,16 +56,47 @@ impl Grpo {
     /// The advantage of each token of a batch's episodes, group by group.
     ///
     /// A reward that is not finite makes advantages not finite, of its group at least.
+    ///
+    /// # Panics
+    /// If a turn holds tokens that the episode does not have.
     #[must_use]
     pub fn credit(&self, groups: &[Vec<Earned<'_>>]) -> Vec<Vec<Vec<f64>>> {
-        if self.advantage == Advantage::ReinforcePp && self.charges() {
-            return by_token(groups);
+        match self.credit {
+            CreditFor::Episode if self.advantage == Advantage::ReinforcePp && self.charges() => by_token(groups),
+            CreditFor::Episode => self.by_episode(groups),
+            CreditFor::Turns => self.by_turn(groups),
         }
+    }
+
+    fn by_episode(&self, groups: &[Vec<Earned<'_>>]) -> Vec<Vec<Vec<f64>>> {
         let answer = |it: &Earned<'_>| Answer { reward: it.reward - total(it.charges), tokens: it.charges.len() };
         let answers: Vec<Vec<Answer>> = groups.iter().map(|group| group.iter().map(answer).collect()).collect();
         let spread = |(it, advantage): (&Earned<'_>, f64)| vec![advantage; it.charges.len()];
         let advantages = self.advantage.estimate(&answers);
         groups.iter().zip(advantages).map(|(group, found)| group.iter().zip(found).map(spread).collect()).collect()
+    }
+
+    fn by_turn(&self, groups: &[Vec<Earned<'_>>]) -> Vec<Vec<Vec<f64>>> {
+        let answers = |it: &Earned<'_>| -> Vec<Answer> {
+            let turns = self.returns(it).into_iter().zip(it.turns);
+            turns.map(|(reward, turn)| Answer { reward, tokens: turn.tokens.len() }).collect()
+        };
+        let answers: Vec<Vec<_>> = groups.iter().map(|group| group.iter().map(answers).collect()).collect();
+        let spread = |(it, advantages): (&Earned<'_>, Vec<f64>)| {
+            let mut credit = vec![0.0; it.charges.len()];
+            it.turns.iter().zip(advantages).for_each(|(turn, own)| credit[turn.tokens.clone()].fill(own));
+            credit
+        };
+        let found = self.advantage.estimate_turns(&answers);
+        groups.iter().zip(found).map(|(group, found)| group.iter().zip(found).map(spread).collect()).collect()
+    }
+
+    /// What came of each turn of an episode.
+    fn returns(&self, it: &Earned<'_>) -> Vec<f64> {
+        let earned = |turn: &Turn| self.turn_weight * turn.reward - total(&it.charges[turn.tokens.clone()]);
+        let mut rewards: Vec<f64> = it.turns.iter().map(earned).collect();
+        rewards.last_mut().into_iter().for_each(|last| *last += it.reward);
+        return_to_go(&rewards, self.gamma)
     }
 }
 
@@ -68,84 +119,4 @@ fn total(charges: &[f64]) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::KlEstimator;
-
-    fn charging(advantage: Advantage) -> Grpo {
-        Grpo { advantage, kl_coef: 0.5, kl_in: KlIn::Reward, kl: KlEstimator::K1, ..Grpo::default() }
-    }
-
-    fn assert_near(found: &[f64], expected: &[f64]) {
-        let apart = found.iter().zip(expected).any(|(found, expected)| (found - expected).abs() > 1e-9);
-        assert!(!apart && found.len() == expected.len(), "{found:?} is not {expected:?}");
-    }
-
-    #[test]
-    fn a_charge_is_the_coefficient_times_the_estimate_and_only_where_the_reward_pays() {
-        assert_eq!(charging(Advantage::LeaveOneOut).charge(-1.0, -1.5), 0.25);
-        assert_eq!(Grpo { kl_in: KlIn::Loss, ..charging(Advantage::LeaveOneOut) }.charge(-1.0, -1.5), 0.0);
-        assert_eq!(Grpo { kl_coef: 0.0, ..charging(Advantage::LeaveOneOut) }.charge(-1.0, -1.5), 0.0);
-    }
-
-    #[test]
-    fn an_episode_is_compared_by_what_is_left_of_its_reward() {
-        let group =
-            vec![Earned { reward: 1.0, charges: &[0.1, 0.2, 0.1] }, Earned { reward: 0.5, charges: &[0.0, -0.1] }];
-        // 0.6 and 0.6: what the first was worth more it has paid for
-        let found = charging(Advantage::LeaveOneOut).credit(std::slice::from_ref(&group));
-        assert_near(&found[0].concat(), &[0.0; 5]);
-        let free = group.iter().map(|it| Earned { charges: &[0.0; 2], ..*it }).collect();
-        assert_near(&charging(Advantage::LeaveOneOut).credit(&[free])[0].concat(), &[0.5, 0.5, -0.5, -0.5]);
-    }
-
-    #[test]
-    fn reinforce_pp_charges_each_token_from_where_it_stands() {
-        let groups =
-            [vec![Earned { reward: 1.0, charges: &[0.5, 0.25] }], vec![Earned { reward: 0.0, charges: &[0.0; 2] }]];
-        // Ahead of the four tokens lie 0.25 0.75 0 0: mean 0.25, sample variance (0 + 0.25 + 2 x 0.0625) / 3
-        let spread = (0.375f64 / 3.0 + 1e-8).sqrt();
-        let found = charging(Advantage::ReinforcePp).credit(&groups).concat().concat();
-        assert_near(&found, &[0.0, 0.5 / spread, -0.25 / spread, -0.25 / spread]);
-    }
-
-    proptest! {
-        #[test]
-        fn without_charges_every_token_shares_its_episodes_advantage(
-            group in prop::collection::vec((-1.0..1.0f64, 0..4usize), 1..6),
-        ) {
-            let zeros = [0.0; 4];
-            let earned: Vec<_> =
-                group.iter().map(|(reward, tokens)| Earned { reward: *reward, charges: &zeros[..*tokens] }).collect();
-            let answers: Vec<_> = group.iter().map(|(reward, tokens)| Answer { reward: *reward, tokens: *tokens }).collect();
-            for advantage in Advantage::ALL {
-                let grpo = Grpo { advantage, ..Grpo::default() };
-                let expected = advantage.estimate(std::slice::from_ref(&answers)).remove(0);
-                let found = grpo.credit(std::slice::from_ref(&earned)).remove(0);
-                for ((found, expected), (_, tokens)) in found.iter().zip(&expected).zip(&group) {
-                    prop_assert_eq!(found, &vec![*expected; *tokens]);
-                }
-            }
-        }
-
-        #[test]
-        fn a_bonus_for_everyone_changes_no_comparison(
-            group in prop::collection::vec((-1.0..1.0f64, -0.5..0.5f64), 2..6), bonus in -5.0..5.0f64,
-        ) {
-            let credit = |bonus: f64, advantage| {
-                let charges: Vec<[f64; 2]> = group.iter().map(|(_, charge)| [*charge, 0.1]).collect();
-                let earned = group.iter().zip(&charges);
-                let earned = earned.map(|((reward, _), charges)| Earned { reward: reward + bonus, charges }).collect();
-                charging(advantage).credit(&[earned]).concat().concat()
-            };
-            for advantage in Advantage::ALL {
-                for (a, b) in credit(0.0, advantage).iter().zip(credit(bonus, advantage)) {
-                    // Charges at two tokens of the same episode are apart, but a bonus is ahead of both.
-                    prop_assert!((a - b).abs() < 1e-6 * a.abs().max(1.0), "{:?}: {} {}", advantage, a, b);
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -44,7 +44,7 @@ pub use advantage::{Advantage, Answer};
 pub use aggregate::{Aggregation, Normalizer};
 pub use algorithm::{Algorithm, Section, Setting};
 pub use control::{Adapted, EntropyControl, KlControl};
-pub use credit::Earned;
+pub use credit::{CreditFor, Earned};
 pub use critic::{Credit, Critic, Network, Played, Turn, Unit};
 pub use kl::{KlEstimator, KlIn};
 pub use objective::{Evaluation, Sequence, Slopes, Surrogate, ValueEvaluation, Valued};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::algorithm::Section;
 use crate::objective::Surrogate;
-use crate::{Advantage, Aggregation, Algorithm, EntropyControl, KlControl, KlEstimator, KlIn};
+use crate::{Advantage, Aggregation, Algorithm, CreditFor, EntropyControl, KlControl, KlEstimator, KlIn};
 
 /// Policy optimisation with a group of answers to each prompt, and without a critic: GRPO and its relatives.
 ///
@@ -16,6 +16,14 @@ pub struct Grpo {
     /// How an answer's reward is measured: `group_std` (default), `group_population_std`, `batch_std`, `centred`, `leave_one_out`,
     /// `reinforce_pp`, `reinforce_pp_baseline` or `best`.
     pub advantage: Advantage,
+    /// What is measured, and shares an advantage: the whole `episode` (default), or `turns`, each against the turns at the same place in
+    /// the group.
+    pub credit: CreditFor,
+    /// What a reward is worth one turn earlier, with `credit: turns`. In `[0, 1]`; default 1.
+    pub gamma: f64,
+    /// What the environment's reward of a turn counts for that turn, beside the episode's reward for the last one, with `credit: turns`. At
+    /// least 0; default 0. Above it, `rewards.turn_weight: 0` keeps turns from being counted twice.
+    pub turn_weight: f64,
     /// What is made larger: `clip` (default), `gspo`, `gspo_token`, `gmpo`, `cispo`, `cispo_range`, `sapo`, `vespo`, `dppo` or
     /// `reinforce`.
     pub surrogate: Surrogate,
@@ -63,6 +71,9 @@ impl Default for Grpo {
     fn default() -> Self {
         Self {
             advantage: Advantage::GroupStd,
+            credit: CreditFor::Episode,
+            gamma: 1.0,
+            turn_weight: 0.0,
             surrogate: Surrogate::Clip,
             aggregation: Aggregation::Dapo,
             clip_low: 0.2,
@@ -94,6 +105,9 @@ impl Grpo {
         if !(*clip_low > 0.0 && *clip_low < 1.0) {
             problems.push(format!("clip_low must lie between 0 and 1, but is {clip_low}"));
         }
+        if !(0.0..=1.0).contains(&self.gamma) {
+            problems.push(format!("gamma must lie between 0 and 1, but is {}", self.gamma));
+        }
         let above = [
             ("clip_high", Some(self.clip_high)),
             ("ratio_max", Some(self.ratio_max)),
@@ -111,7 +125,8 @@ impl Grpo {
             problems
                 .push(format!("dual_clip must be at least 1 + clip_high = {}, but is {dual_clip}", 1.0 + clip_high));
         }
-        for (name, number) in [("kl_coef", self.kl_coef), ("entropy_coef", self.entropy_coef)] {
+        let least = [("turn_weight", self.turn_weight), ("kl_coef", self.kl_coef), ("entropy_coef", self.entropy_coef)];
+        for (name, number) in least {
             if !(number >= 0.0 && number.is_finite()) {
                 problems.push(format!("{name} must be 0 or more, but is {number}"));
             }
@@ -158,7 +173,10 @@ impl Section for Grpo {
         let bounded = clips || matches!(self.surrogate, CispoRange | Gmpo | Dppo);
         let range = "a surrogate that clips on both sides";
         let (pays, steered) = (self.kl_coef > 0.0, self.entropy_target.is_some());
+        let turns = self.credit == CreditFor::Turns;
         let idle = [
+            (turns, "gamma", "`credit: turns`"),
+            (turns, "turn_weight", "`credit: turns`"),
             (bounded, "clip_low", range),
             (bounded, "clip_high", range),
             (clips, "dual_clip", "`surrogate: clip`, `gspo` or `gspo_token`"),

@@ -4,6 +4,7 @@ mod estimator;
 mod gae;
 mod group;
 mod to_go;
+mod turns;
 mod whiten;
 
 pub use estimator::{Advantage, Answer};

@@ -7,6 +7,7 @@ mod actor_critic;
 mod adjustments;
 mod algorithms;
 mod checkpoints;
+mod credit;
 mod entropy;
 mod failures;
 mod kl;
