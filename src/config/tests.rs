@@ -317,3 +317,11 @@ fn an_algorithm_gives_its_defaults_and_refuses_what_contradicts_it() {
     let refused = grpo(&["training.algorithm=cispo", "training.grpo.clip_low=0.1"]).unwrap_err().to_string();
     assert!(refused.contains("`training.grpo.clip_low` is set to 0.1, but only a surrogate that clips"), "{refused}");
 }
+
+#[test]
+fn a_reply_that_a_stop_text_ends_is_not_to_be_taken_for_one_that_was_cut_off() {
+    let masked = "training.grpo.mask_truncated=true";
+    assert!(loaded(DOMAIN, &[masked]).is_ok());
+    let refused = loaded(DOMAIN, &[masked, "agent.sampling.stop=[bye]"]).unwrap_err().to_string();
+    assert!(refused.contains("`training.grpo.mask_truncated` is true") && refused.contains("stop text"), "{refused}");
+}

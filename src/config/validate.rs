@@ -40,6 +40,9 @@ pub fn validate(config: &Config, world: &World) -> Vec<Problem> {
     found.rung("environment.rung", &config.environment.rung, world.rungs.as_deref());
     rewards(config, &mut found);
     training(&config.training, &mut found);
+    let stops = config.agent.sampling.stop.is_empty();
+    let alike = "`false` with `agent.sampling.stop`: a reply that a stop text ended looks like one that was cut off";
+    found.check(stops || !config.training.grpo.mask_truncated, "training.grpo.mask_truncated", "true", alike);
     found.check(config.evaluation.episodes >= 1, "evaluation.episodes", config.evaluation.episodes, "at least 1");
     policies(config, &mut found);
     supervision(&config.supervision, &mut found);

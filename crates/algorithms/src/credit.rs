@@ -36,7 +36,7 @@ pub struct Earned<'a> {
     pub reward: f64,
     /// Its turns, in order; together they hold every sampled token.
     pub turns: &'a [Turn],
-    /// What each of its sampled tokens is charged.
+    /// What each of its sampled tokens is charged; empty if it is only compared with, and nothing is learned from it.
     pub charges: &'a [f64],
 }
 
@@ -56,9 +56,6 @@ impl Grpo {
     /// The advantage of each token of a batch's episodes, group by group.
     ///
     /// A reward that is not finite makes advantages not finite, of its group at least.
-    ///
-    /// # Panics
-    /// If a turn holds tokens that the episode does not have.
     #[must_use]
     pub fn credit(&self, groups: &[Vec<Earned<'_>>]) -> Vec<Vec<Vec<f64>>> {
         match self.credit {
@@ -79,12 +76,14 @@ impl Grpo {
     fn by_turn(&self, groups: &[Vec<Earned<'_>>]) -> Vec<Vec<Vec<f64>>> {
         let answers = |it: &Earned<'_>| -> Vec<Answer> {
             let turns = self.returns(it).into_iter().zip(it.turns);
-            turns.map(|(reward, turn)| Answer { reward, tokens: turn.tokens.len() }).collect()
+            turns.map(|(reward, turn)| Answer { reward, tokens: turn.tokens.len().min(it.charges.len()) }).collect()
         };
         let answers: Vec<Vec<_>> = groups.iter().map(|group| group.iter().map(answers).collect()).collect();
         let spread = |(it, advantages): (&Earned<'_>, Vec<f64>)| {
             let mut credit = vec![0.0; it.charges.len()];
-            it.turns.iter().zip(advantages).for_each(|(turn, own)| credit[turn.tokens.clone()].fill(own));
+            for (turn, own) in it.turns.iter().zip(advantages) {
+                credit.get_mut(turn.tokens.clone()).into_iter().for_each(|tokens| tokens.fill(own));
+            }
             credit
         };
         let found = self.advantage.estimate_turns(&answers);
@@ -93,7 +92,8 @@ impl Grpo {
 
     /// What came of each turn of an episode.
     fn returns(&self, it: &Earned<'_>) -> Vec<f64> {
-        let earned = |turn: &Turn| self.turn_weight * turn.reward - total(&it.charges[turn.tokens.clone()]);
+        let charged = |turn: &Turn| it.charges.get(turn.tokens.clone()).map_or(0.0, total);
+        let earned = |turn: &Turn| self.turn_weight * turn.reward - charged(turn);
         let mut rewards: Vec<f64> = it.turns.iter().map(earned).collect();
         rewards.last_mut().into_iter().for_each(|last| *last += it.reward);
         return_to_go(&rewards, self.gamma)

@@ -63,6 +63,9 @@ pub struct Grpo {
     pub entropy_coef_max: f64,
     /// Optimizer passes over each batch. At least 1. The default 1 keeps every step on-policy; with more, clipping begins to matter.
     pub epochs: usize,
+    /// Whether nothing is learned from an episode of which a reply was cut off at its limit; its group is still compared with it. Default
+    /// false.
+    pub mask_truncated: bool,
     /// The longest completion, in tokens sampled over all turns of an episode: the constant that `dr_grpo` divides by. At least 1.
     pub max_completion_tokens: usize,
 }
@@ -91,6 +94,7 @@ impl Default for Grpo {
             entropy_coef_min: 0.0,
             entropy_coef_max: 1.0,
             epochs: 1,
+            mask_truncated: false,
             max_completion_tokens: 512,
         }
     }

@@ -129,7 +129,8 @@ impl Trajectory {
         self.mask.iter().filter(|sampled| **sampled).count()
     }
 
-    /// Whether a reply was cut off before the policy had ended it.
+    /// Whether a reply was cut off before the policy had ended it. One that a stop text ended looks the same: the policy did not end that
+    /// either.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         self.spans.iter().any(|span| span.role == Role::Assistant && span.sampled.end < span.tokens.end)

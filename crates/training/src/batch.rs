@@ -57,6 +57,14 @@ impl Example {
         })
     }
 
+    /// Leaves nothing of it to be learned from.
+    fn mask(&mut self) {
+        self.scored.fill(false);
+        self.sampler.clear();
+        self.ages.clear();
+        self.advantages.clear();
+    }
+
     /// How many tokens are scored.
     #[must_use]
     pub fn scored_tokens(&self) -> usize {
@@ -100,6 +108,14 @@ impl Batch {
         let examples = members.map(|member| Example::new(member, 0.0, now)).collect::<Result<_, _>>()?;
         let sizes = groups.iter().map(|group| group.members.len()).collect();
         Ok(Self { examples, sizes, frac_zero_std_groups: frac_flat(groups) })
+    }
+
+    /// The same, but nothing is learned from `groups`' episodes of which a reply was cut off.
+    pub(crate) fn without_truncated(mut self, groups: &[Group]) -> Self {
+        let members = groups.iter().flat_map(|group| &group.members);
+        let cut = self.examples.iter_mut().zip(members).filter(|(_, member)| member.is_truncated());
+        cut.for_each(|(example, _)| example.mask());
+        self
     }
 
     /// Of each group the first of the best episodes and the first of the worst, one after the other. A pair of which neither is better

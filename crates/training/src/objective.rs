@@ -196,6 +196,7 @@ impl Objective {
     /// What a step of the policy at version `now` is made from.
     pub(crate) fn batch(&self, groups: &[Group], now: PolicyVersion) -> Result<Batch, LearnerError> {
         match self {
+            Self::Grpo(grpo) if grpo.mask_truncated => Ok(Batch::of_episodes(groups, now)?.without_truncated(groups)),
             Self::Grpo(_) | Self::ActorCritic(_) => Batch::of_episodes(groups, now),
             Self::Dpo(_) => Batch::of_pairs(groups, now),
         }

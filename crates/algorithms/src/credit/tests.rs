@@ -87,6 +87,21 @@ fn a_turn_pays_its_own_charges_and_those_of_what_came_of_it() {
 }
 
 #[test]
+fn an_episode_that_is_only_compared_with_has_no_tokens_and_no_say_in_what_tokens_are_whitened() {
+    let both = turns(&[0.0, 0.0]);
+    let episode = |reward, charges| Earned { reward, turns: &both, charges };
+    for credit in [CreditFor::Episode, CreditFor::Turns] {
+        let group = [vec![episode(1.0, &[0.0; 4][..]), episode(0.0, &[]), episode(0.5, &[0.0; 4])]];
+        let found = Grpo { advantage: Advantage::Centred, credit, ..Grpo::default() }.credit(&group).remove(0);
+        // The mean is 0.5, not 0.75.
+        assert_near(&found.concat(), &[0.5, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0]);
+        assert!(found[1].is_empty());
+        let whitened = Grpo { advantage: Advantage::ReinforcePp, credit, ..Grpo::default() }.credit(&group).concat();
+        assert!(whitened.concat().iter().sum::<f64>().abs() < 1e-9, "{whitened:?}");
+    }
+}
+
+#[test]
 fn a_silent_episode_has_no_credit() {
     for credit in [CreditFor::Episode, CreditFor::Turns] {
         let grpo = Grpo { credit, ..Grpo::default() };

@@ -1,7 +1,7 @@
 //! Who is credited with what, and which tokens learn from it.
 
-use stateset_algorithms::CreditFor;
-use stateset_domain::{Group, Learner};
+use stateset_algorithms::{Advantage, CreditFor, KlIn};
+use stateset_domain::{Group, Learner, Role};
 
 use crate::{distance, flat, group, groups, grpo, learner, plain_descent, stepped};
 
@@ -49,6 +49,57 @@ fn credit_of_turns_does_not_depend_on_micro_batches() {
     let (far, whole) = step(100_000);
     let apart = distance(&whole, &step(1).1);
     assert!(far > 0.0 && apart < 1e-6 * far, "{apart:e} of {far:e}");
+}
+
+/// A group of which the first two end their replies themselves.
+fn cut_off() -> Group {
+    let mut group = group(0, &[1.0, 0.0, 0.25]);
+    for member in &mut group.members[..2] {
+        for span in member.spans.iter_mut().filter(|span| span.role == Role::Assistant) {
+            (span.sampled.end, member.mask[span.sampled.end]) = (span.tokens.end, true);
+        }
+    }
+    group
+}
+
+#[test]
+fn nothing_is_learned_from_an_episode_that_was_cut_off_but_others_are_compared_with_it() {
+    let step = |masked, groups: &[Group]| {
+        let mut learner = learner(|settings| {
+            plain_descent(settings);
+            grpo(settings).advantage = Advantage::Centred;
+            grpo(settings).mask_truncated = masked;
+        });
+        let report = learner.step(groups).unwrap();
+        (flat(&learner), report)
+    };
+    let whole = cut_off();
+    let (weights, report) = step(true, std::slice::from_ref(&whole));
+    // Of what is learned from, tokens are counted and told of; rewards of all are compared.
+    let tokens: usize = whole.members[..2].iter().map(|member| member.tokens.len()).sum();
+    assert_eq!(report.train_tokens, tokens as u64);
+    assert_ne!(weights, step(false, std::slice::from_ref(&whole)).0);
+    let mean = (1.0 + 0.0 + 0.25) / 3.0;
+    let counts: Vec<f64> = whole.members[..2].iter().map(|member| member.sampled_tokens() as f64).collect();
+    let expected = -((1.0 - mean) * counts[0] - mean * counts[1]) / (counts[0] + counts[1]);
+    assert!((report.loss - expected).abs() < 1e-9, "{} is not {expected}", report.loss);
+    // What the one that was cut off said does not matter.
+    let mut other = whole.clone();
+    let last = &mut other.members[2];
+    last.tokens.iter_mut().for_each(|token| *token = (*token + 1) % 200);
+    last.log_probs.iter_mut().for_each(|it| *it *= 2.0);
+    assert_eq!(step(true, &[other]).0, weights);
+}
+
+#[test]
+fn a_batch_of_which_everything_was_cut_off_teaches_nothing() {
+    let learner = learner(|settings| {
+        grpo(settings).mask_truncated = true;
+        (grpo(settings).kl_coef, grpo(settings).kl_in) = (0.5, KlIn::Reward);
+    });
+    let before = flat(&learner);
+    let (after, report) = stepped(learner, &groups());
+    assert_eq!((after, report.grad_norm, report.train_tokens), (before, 0.0, 0));
 }
 
 #[test]
