@@ -1,6 +1,7 @@
 //! From what the episodes of a batch earned to the credit of each of their tokens.
 //!
 //! ```text
+//! reward                                                         as judged, less the punishment for length, if any
 //! R   = reward - charges of all its tokens                       an episode, compared with its group
 //! r_j = turn_weight x the turn's reward - charges of its tokens  a turn; the last one also has the episode's reward
 //! R_j = r_j + gamma R_(j+1)                                      compared with the turns at the same place in its group
@@ -59,14 +60,14 @@ impl Grpo {
     #[must_use]
     pub fn credit(&self, groups: &[Vec<Earned<'_>>]) -> Vec<Vec<Vec<f64>>> {
         match self.credit {
-            CreditFor::Episode if self.advantage == Advantage::ReinforcePp && self.charges() => by_token(groups),
+            CreditFor::Episode if self.advantage == Advantage::ReinforcePp && self.charges() => self.by_token(groups),
             CreditFor::Episode => self.by_episode(groups),
             CreditFor::Turns => self.by_turn(groups),
         }
     }
 
     fn by_episode(&self, groups: &[Vec<Earned<'_>>]) -> Vec<Vec<Vec<f64>>> {
-        let answer = |it: &Earned<'_>| Answer { reward: it.reward - total(it.charges), tokens: it.charges.len() };
+        let answer = |it: &Earned<'_>| Answer { reward: self.shaped(it) - total(it.charges), tokens: it.charges.len() };
         let answers: Vec<Vec<Answer>> = groups.iter().map(|group| group.iter().map(answer).collect()).collect();
         let spread = |(it, advantage): (&Earned<'_>, f64)| vec![advantage; it.charges.len()];
         let advantages = self.advantage.estimate(&answers);
@@ -90,27 +91,33 @@ impl Grpo {
         groups.iter().zip(found).map(|(group, found)| group.iter().zip(found).map(spread).collect()).collect()
     }
 
+    /// What each token still had ahead of it, whitened over the batch's tokens.
+    fn by_token(&self, groups: &[Vec<Earned<'_>>]) -> Vec<Vec<Vec<f64>>> {
+        let ahead = |it: &Earned<'_>| {
+            let mut rewards: Vec<f64> = it.charges.iter().map(|charge| -charge).collect();
+            rewards.last_mut().into_iter().for_each(|last| *last += self.shaped(it));
+            return_to_go(&rewards, 1.0)
+        };
+        let mut returns: Vec<Vec<f64>> = groups.iter().flatten().map(ahead).collect();
+        whiten(&mut returns);
+        let mut returns = returns.into_iter();
+        groups.iter().map(|group| returns.by_ref().take(group.len()).collect()).collect()
+    }
+
+    /// An episode's reward, length considered.
+    fn shaped(&self, it: &Earned<'_>) -> f64 {
+        let tokens = it.turns.last().map_or(0, |turn| turn.tokens.end);
+        self.overlong().map_or(it.reward, |overlong| it.reward + overlong.earns(tokens))
+    }
+
     /// What came of each turn of an episode.
     fn returns(&self, it: &Earned<'_>) -> Vec<f64> {
         let charged = |turn: &Turn| it.charges.get(turn.tokens.clone()).map_or(0.0, total);
         let earned = |turn: &Turn| self.turn_weight * turn.reward - charged(turn);
         let mut rewards: Vec<f64> = it.turns.iter().map(earned).collect();
-        rewards.last_mut().into_iter().for_each(|last| *last += it.reward);
+        rewards.last_mut().into_iter().for_each(|last| *last += self.shaped(it));
         return_to_go(&rewards, self.gamma)
     }
-}
-
-/// What each token still had ahead of it, whitened over the batch's tokens.
-fn by_token(groups: &[Vec<Earned<'_>>]) -> Vec<Vec<Vec<f64>>> {
-    let ahead = |it: &Earned<'_>| {
-        let mut rewards: Vec<f64> = it.charges.iter().map(|charge| -charge).collect();
-        rewards.last_mut().into_iter().for_each(|last| *last += it.reward);
-        return_to_go(&rewards, 1.0)
-    };
-    let mut returns: Vec<Vec<f64>> = groups.iter().flatten().map(ahead).collect();
-    whiten(&mut returns);
-    let mut returns = returns.into_iter();
-    groups.iter().map(|group| returns.by_ref().take(group.len()).collect()).collect()
 }
 
 /// 0 exactly, and not -0, if there are none.

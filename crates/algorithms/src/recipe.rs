@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::algorithm::Section;
 use crate::objective::Surrogate;
-use crate::{Advantage, Aggregation, Algorithm, CreditFor, EntropyControl, KlControl, KlEstimator, KlIn};
+use crate::{Advantage, Aggregation, Algorithm, CreditFor, EntropyControl, KlControl, KlEstimator, KlIn, Overlong};
 
 /// Policy optimisation with a group of answers to each prompt, and without a critic: GRPO and its relatives.
 ///
@@ -66,8 +66,14 @@ pub struct Grpo {
     /// Whether nothing is learned from an episode of which a reply was cut off at its limit; its group is still compared with it. Default
     /// false.
     pub mask_truncated: bool,
-    /// The longest completion, in tokens sampled over all turns of an episode: the constant that `dr_grpo` divides by. At least 1.
+    /// The longest completion, in tokens sampled over all turns of an episode: the constant that `dr_grpo` divides by, and where the
+    /// punishment for length is greatest. At least 1; default 512.
     pub max_completion_tokens: usize,
+    /// How many tokens before that an episode begins to be worth less. At least 1, at most `max_completion_tokens`; default none: length
+    /// costs nothing.
+    pub overlong_cache: Option<usize>,
+    /// What an episode loses that is as long as that, or longer. Above 0; default 1, as in DAPO.
+    pub overlong_penalty: f64,
 }
 
 impl Default for Grpo {
@@ -96,6 +102,8 @@ impl Default for Grpo {
             epochs: 1,
             mask_truncated: false,
             max_completion_tokens: 512,
+            overlong_cache: None,
+            overlong_penalty: 1.0,
         }
     }
 }
@@ -119,6 +127,7 @@ impl Grpo {
             ("kl_horizon", Some(self.kl_horizon)),
             ("entropy_target", self.entropy_target),
             ("entropy_coef_delta", Some(self.entropy_coef_delta)),
+            ("overlong_penalty", Some(self.overlong_penalty)),
         ];
         for (name, number) in above {
             if let Some(number) = number.filter(|it| !(*it > 0.0 && it.is_finite())) {
@@ -147,7 +156,20 @@ impl Grpo {
                 problems.push(format!("{name} must be at least 1, but is 0"));
             }
         }
+        let longest = self.max_completion_tokens;
+        if let Some(cache) = self.overlong_cache.filter(|it| !(1..=longest).contains(it)) {
+            problems.push(format!(
+                "overlong_cache must lie between 1 and max_completion_tokens = {longest}, but is {cache}"
+            ));
+        }
         problems
+    }
+
+    /// What length costs, if it costs anything.
+    #[must_use]
+    pub fn overlong(&self) -> Option<Overlong> {
+        let Self { max_completion_tokens: limit, overlong_penalty: penalty, .. } = *self;
+        self.overlong_cache.map(|margin| Overlong { limit, margin, penalty })
     }
 
     /// How the bonus for entropy is adapted, if it is.
@@ -178,6 +200,7 @@ impl Section for Grpo {
         let range = "a surrogate that clips on both sides";
         let (pays, steered) = (self.kl_coef > 0.0, self.entropy_target.is_some());
         let turns = self.credit == CreditFor::Turns;
+        let limited = self.aggregation == Aggregation::DrGrpo || self.overlong_cache.is_some();
         let idle = [
             (turns, "gamma", "`credit: turns`"),
             (turns, "turn_weight", "`credit: turns`"),
@@ -191,7 +214,8 @@ impl Section for Grpo {
             (steered, "entropy_coef_delta", "an `entropy_target`"),
             (steered, "entropy_coef_min", "an `entropy_target`"),
             (steered, "entropy_coef_max", "an `entropy_target`"),
-            (self.aggregation == Aggregation::DrGrpo, "max_completion_tokens", "`aggregation: dr_grpo`"),
+            (limited, "max_completion_tokens", "`aggregation: dr_grpo` or an `overlong_cache`"),
+            (self.overlong_cache.is_some(), "overlong_penalty", "an `overlong_cache`"),
         ];
         idle.into_iter().filter(|(used, ..)| !used).map(|(_, key, who)| (key, who)).collect()
     }

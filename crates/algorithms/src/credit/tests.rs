@@ -102,6 +102,27 @@ fn an_episode_that_is_only_compared_with_has_no_tokens_and_no_say_in_what_tokens
 }
 
 #[test]
+fn an_episode_that_grew_too_long_is_worth_less_even_if_nothing_is_learned_from_it() {
+    let grpo = Grpo {
+        advantage: Advantage::Centred,
+        max_completion_tokens: 5,
+        overlong_cache: Some(2),
+        overlong_penalty: 0.5,
+        ..Grpo::default()
+    };
+    let (long, middle) = (turns(&[0.0; 3]), turns(&[0.0; 2]));
+    let episode = |turns, charges| Earned { reward: 1.0, turns, charges };
+    let group = [vec![episode(&long, &[0.0; 5][..]), episode(&middle, &[0.0; 4]), episode(&middle[..1], &[0.0; 2])]];
+    // 1 - .5, 1 - .25 and 1: mean .75
+    let found = grpo.credit(&group).remove(0);
+    assert_near(&found.iter().map(|credit| credit[0]).collect::<Vec<_>>(), &[-0.25, 0.0, 0.25]);
+    let unlearned = [vec![episode(&long, &[]), group[0][1], group[0][2]]];
+    assert_eq!(grpo.credit(&unlearned)[0][1..], found[1..]);
+    let by_turn = Grpo { credit: CreditFor::Turns, ..grpo }.credit(&group).remove(0);
+    assert_near(&[by_turn[0][0], by_turn[1][0], by_turn[2][0]], &[-0.25, 0.0, 0.25]);
+}
+
+#[test]
 fn a_silent_episode_has_no_credit() {
     for credit in [CreditFor::Episode, CreditFor::Turns] {
         let grpo = Grpo { credit, ..Grpo::default() };

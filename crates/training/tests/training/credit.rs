@@ -110,3 +110,20 @@ fn an_episode_whose_turns_do_not_hold_its_tokens_is_refused() {
     let refused = learner(|settings| grpo(settings).credit = CreditFor::Turns).step(&groups).unwrap_err();
     assert!(refused.to_string().contains("its turns have"), "{refused}");
 }
+
+#[test]
+fn length_makes_an_episode_worth_less_than_others_that_earn_the_same() {
+    let groups = [group(0, &[0.5; 4])];
+    let longest = groups[0].members.iter().map(stateset_domain::Trajectory::sampled_tokens).max().unwrap();
+    let norm = |overlong_cache| {
+        let learner = learner(|settings| {
+            let grpo = grpo(settings);
+            (grpo.max_completion_tokens, grpo.overlong_cache) = (longest, overlong_cache);
+        });
+        let (_, report) = stepped(learner, &groups);
+        assert_eq!(report.frac_zero_std_groups, 1.0, "their rewards are equal all the same");
+        report.grad_norm
+    };
+    assert_eq!(norm(None), 0.0);
+    assert!(norm(Some(longest)) > 0.0);
+}
