@@ -32,6 +32,7 @@ mod credit;
 mod critic;
 pub mod kl;
 pub mod objective;
+mod off_policy;
 mod overlong;
 pub mod preference;
 mod ratio;

@@ -63,6 +63,9 @@ pub struct Grpo {
     pub entropy_coef_max: f64,
     /// Optimizer passes over each batch. At least 1. The default 1 keeps every step on-policy; with more, clipping begins to matter.
     pub epochs: usize,
+    /// Once the policy finds an episode so much less likely than its sampler did, mean nats per token, it is pushed no further away from it.
+    /// Above 0; default none: however far it is. Matters with several `epochs`, and to tokens of an older policy.
+    pub off_policy_threshold: Option<f64>,
     /// Whether nothing is learned from an episode of which a reply was cut off at its limit; its group is still compared with it. Default
     /// false.
     pub mask_truncated: bool,
@@ -100,6 +103,7 @@ impl Default for Grpo {
             entropy_coef_min: 0.0,
             entropy_coef_max: 1.0,
             epochs: 1,
+            off_policy_threshold: None,
             mask_truncated: false,
             max_completion_tokens: 512,
             overlong_cache: None,
@@ -127,6 +131,7 @@ impl Grpo {
             ("kl_horizon", Some(self.kl_horizon)),
             ("entropy_target", self.entropy_target),
             ("entropy_coef_delta", Some(self.entropy_coef_delta)),
+            ("off_policy_threshold", self.off_policy_threshold),
             ("overlong_penalty", Some(self.overlong_penalty)),
         ];
         for (name, number) in above {

@@ -36,7 +36,7 @@ pub struct StepReport {
     /// The largest of them.
     #[serde(default)]
     pub staleness_max: u64,
-    /// Tokens of episodes with credit that were too stale to count.
+    /// Tokens of episodes with credit that were too stale to count, or that the policy had left too far behind.
     #[serde(default)]
     pub tokens_dropped: u64,
     /// Stale tokens that counted in part.

@@ -64,6 +64,7 @@ impl PolicyLearner {
             }
             if epoch == 0 {
                 report_first(examples, &firsts, report);
+                report.tokens_dropped += sum.let_go as u64;
                 report.loss = (sum.evaluation.loss + sum.values.loss) / norms.len().max(1) as f64;
                 report.grad_norm = norms.iter().sum::<f64>() / norms.len().max(1) as f64;
                 if self.critic.is_some() {

@@ -167,6 +167,14 @@ impl Objective {
         }
     }
 
+    /// What an example's tokens weigh in a pass, if that is not what they weigh in the step.
+    pub(crate) fn let_go(&self, example: &Example, new: &[f64], weights: Option<&[f64]>) -> Option<Vec<f64>> {
+        match self {
+            Self::Grpo(grpo) => grpo.let_go(new, &example.sampler, &example.advantages, weights),
+            Self::ActorCritic(_) | Self::Dpo(_) => None,
+        }
+    }
+
     /// Whether every token's log-probability under the reference is needed.
     pub(crate) fn compares(&self) -> bool {
         self.kl_coef() > 0.0
