@@ -252,6 +252,54 @@ mod tests {
     }
 
     #[test]
+    fn limits_that_contradict_one_another_are_reported() {
+        let grpo = Grpo {
+            gamma: 1.1,
+            turn_weight: -1.0,
+            kl_target: Some(0.0),
+            kl_horizon: 0.0,
+            entropy_target: Some(-0.1),
+            entropy_coef_delta: 0.0,
+            entropy_coef_min: 0.1,
+            entropy_coef_max: -0.1,
+            off_policy_threshold: Some(0.0),
+            overlong_cache: Some(513),
+            overlong_penalty: 0.0,
+            ..Grpo::default()
+        };
+        let problems = grpo.validate();
+        assert_eq!(problems.len(), 11, "{problems:?}");
+        assert_eq!(problems[10], "overlong_cache must lie between 1 and max_completion_tokens = 512, but is 513");
+    }
+
+    #[test]
+    fn what_is_asked_for_by_halves_is_refused() {
+        let grpo = Grpo {
+            gamma: 0.9,
+            turn_weight: 1.0,
+            kl_in: KlIn::Reward,
+            kl_horizon: 10.0,
+            entropy_coef_delta: 0.1,
+            entropy_coef_max: 2.0,
+            max_completion_tokens: 100,
+            overlong_penalty: 2.0,
+            ..Grpo::default()
+        };
+        let objections = Algorithm::Grpo.objections(&grpo);
+        assert_eq!(objections.len(), 8, "{objections:?}");
+        assert!(objections.contains(&"gamma is set to 0.9, but only `credit: turns` looks at it".to_owned()));
+        let whole = Grpo {
+            credit: CreditFor::Turns,
+            kl_coef: 0.1,
+            kl_target: Some(0.1),
+            entropy_target: Some(0.5),
+            overlong_cache: Some(20),
+            ..grpo
+        };
+        assert!(Algorithm::Grpo.objections(&whole).is_empty());
+    }
+
+    #[test]
     fn settings_left_out_take_their_defaults_and_unknown_ones_are_refused() {
         let grpo: Grpo = serde_json::from_str(r#"{"advantage": "centred", "aggregation": "dr_grpo"}"#).unwrap();
         let wanted = Grpo { advantage: Advantage::Centred, aggregation: Aggregation::DrGrpo, ..Grpo::default() };

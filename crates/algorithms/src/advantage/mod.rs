@@ -1,5 +1,6 @@
 //! Credit: how much better an answer was than could be expected.
 
+mod components;
 mod estimator;
 mod gae;
 mod group;
@@ -7,6 +8,7 @@ mod to_go;
 mod turns;
 mod whiten;
 
+pub use components::measure_apart;
 pub use estimator::{Advantage, Answer};
 pub use gae::Gae;
 pub use group::is_flat;
