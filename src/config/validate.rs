@@ -158,6 +158,9 @@ fn training(training: &Training, found: &mut Findings) {
         false => (1, "at least 1"),
     };
     found.check(training.group_size >= least, "training.group_size", training.group_size, why);
+    let replaces = training.max_resamples == 0 || training.algorithm.compares();
+    let instead = "0 where episodes are not compared with one another: every group teaches something";
+    found.check(replaces, "training.max_resamples", training.max_resamples, instead);
     found.check(
         in_unit(training.learning_rate),
         "training.learning_rate",
