@@ -49,3 +49,11 @@ ci:
 # Training that is made to fail, with health rules and without, and ten runs that are not: minutes.
 health:
     cargo test --workspace --test system health -- --include-ignored --nocapture --test-threads 1
+
+# Every recipe with three seeds, and the table and the curves of them all: an hour.
+recipes SEEDS='0 1 2':
+    cargo build --release
+    for recipe in config/recipes/*.yaml; do for seed in {{ SEEDS }}; do \
+        target/release/stateset train $recipe --set run.seed=$seed --output-dir runs/recipes/$seed || exit 1; \
+    done; done
+    target/release/stateset compare runs/recipes/*/* --output-file runs/recipes/comparison.html

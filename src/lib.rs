@@ -19,6 +19,7 @@ mod chaos;
 pub mod chat;
 pub mod cli;
 pub mod config;
+mod data;
 mod faults;
 mod inspect;
 mod judge;

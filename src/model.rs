@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use stateset_domain::Artifact;
-use stateset_models::Pretrained;
+use stateset_models::{HfTokenizer, Pretrained};
 
 /// The policy that is part of the program, made by `stateset pretrain config/pretrain-tiny.yaml`.
 const TINY: [(&str, &[u8]); 4] = [
@@ -16,6 +16,19 @@ const TINY: [(&str, &[u8]); 4] = [
 
 /// Name of the built-in policy.
 pub const BUILTIN: &str = "builtin:tiny";
+
+/// The tokenizer of `builtin:tiny`, or of the folder `name`.
+///
+/// # Errors
+/// If there is none, or it cannot be used.
+pub fn tokenizer(name: &str) -> Result<HfTokenizer> {
+    if name == BUILTIN {
+        return Ok(HfTokenizer::from_json(TINY[2].1)?);
+    }
+    let path = Path::new(name).join("tokenizer.json");
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(HfTokenizer::from_json(&bytes)?)
+}
 
 /// Loads `builtin:tiny`, or the folder `name`.
 ///

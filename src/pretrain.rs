@@ -6,13 +6,14 @@
 use anyhow::{Context, Result};
 use serde_json::json;
 use stateset_chat::ChatFormat;
-use stateset_domain::{Artifact, Message, Role, Split, Stream};
+use stateset_domain::{Artifact, Split, Stream};
 use stateset_environments::{DomainSpec, Environment, Ladder};
 use stateset_models::{HfTokenizer, HostWeights, ModelConfig, train_tokenizer, write_tensors};
 use stateset_training::{Demonstration, OptimizerSettings, Supervised, SupervisedReport, SupervisedSettings};
 use std::sync::Arc;
 
 use crate::config::Pretraining;
+use crate::data::render;
 
 /// Tokens that separate roles. `<|end|>` ends every message; padding is for tools that need some.
 const SPECIAL: [&str; 6] = ["<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>"];
@@ -141,19 +142,8 @@ impl Corpus {
         let scenario = ladder.scenario(Split::Train, self.drawn);
         let messages = ladder.demonstration(&scenario, &mut self.stream.fork(self.drawn))?;
         self.drawn += 1;
-        render(&self.format, &messages)
+        Ok(render(&self.format, &messages)?)
     }
-}
-
-fn render(format: &ChatFormat, messages: &[Message]) -> Result<Demonstration> {
-    let (mut tokens, mut spoken) = (Vec::new(), Vec::new());
-    for message in messages {
-        tokens.extend(format.message(message)?);
-        // The role token that opens a reply is given; its words and the end of turn are the assistant's own.
-        spoken.push(false);
-        spoken.resize(tokens.len(), message.role == Role::Assistant);
-    }
-    Ok(Demonstration { tokens, spoken })
 }
 
 /// Runs `f` on a worker of the thread pool, which spares every kernel in it a wake-up from outside.

@@ -16,6 +16,8 @@ pub struct Recorded {
     pub config: Config,
     /// Its domain's file, if it was run in one.
     pub domain: Option<String>,
+    /// The digest of the file it learned from, if there was one.
+    pub data: Option<String>,
 }
 
 impl Recorded {
@@ -27,7 +29,8 @@ impl Recorded {
         let path = files.config();
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let config = serde_saphyr::from_str(&text).with_context(|| format!("cannot use {}", path.display()))?;
-        Ok(Self { config, domain: fs::read_to_string(files.domain()).ok() })
+        let read = |path| fs::read_to_string(path).ok();
+        Ok(Self { config, domain: read(files.domain()), data: read(files.data()).map(|text| text.trim().to_owned()) })
     }
 
     /// The newest checkpoint in `files`, its checksums verified; `None` if the run has not come that far.
@@ -44,10 +47,18 @@ impl Recorded {
             .context("cannot use the newest checkpoint (if its folder is removed, the one before it counts)")
     }
 
+    /// What determines its result.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        fingerprint(&self.config, self.domain.as_deref(), self.data.as_deref())
+    }
+
     /// Records a new run.
-    pub(crate) fn write(files: &RunFiles, config: &Config, domain: Option<&str>) -> Result<()> {
+    pub(crate) fn write(files: &RunFiles, config: &Config, domain: Option<&str>, data: Option<&str>) -> Result<()> {
         if let Some(domain) = domain {
             write_whole(&files.domain(), domain)?;
+        }
+        if let Some(digest) = data {
+            write_whole(&files.data(), &format!("{digest}\n"))?;
         }
         Ok(write_whole(&files.config(), &config.to_yaml())?)
     }
@@ -56,9 +67,14 @@ impl Recorded {
     ///
     /// # Errors
     /// [`AnotherRun`], naming every setting that differs.
-    pub(crate) fn check(&self, files: &RunFiles, config: &Config, domain: Option<&str>) -> Result<()> {
-        let recorded = fingerprint(&self.config, self.domain.as_deref());
-        let differences = Fingerprint::differences(&recorded, &fingerprint(config, domain));
+    pub(crate) fn check(
+        &self,
+        files: &RunFiles,
+        config: &Config,
+        domain: Option<&str>,
+        data: Option<&str>,
+    ) -> Result<()> {
+        let differences = Fingerprint::differences(&self.fingerprint(), &fingerprint(config, domain, data));
         if differences.is_empty() {
             return Ok(());
         }
@@ -66,7 +82,11 @@ impl Recorded {
     }
 }
 
-fn fingerprint(config: &Config, domain: Option<&str>) -> Fingerprint {
+fn fingerprint(config: &Config, domain: Option<&str>, data: Option<&str>) -> Fingerprint {
     let digest = domain.map_or_else(|| "none".to_owned(), |text| stateset_domain::sha256_hex(text.as_bytes()));
-    config.fingerprint().with("environment.domain", digest)
+    let fingerprint = config.fingerprint().with("environment.domain", digest);
+    match (config.training.data(), data) {
+        (Some((key, _)), Some(digest)) => fingerprint.with(key, digest),
+        _ => fingerprint,
+    }
 }

@@ -4,6 +4,7 @@
 //! |---------------------|------------------------------------------------------------|
 //! | `config.yaml`       | the configuration as run, defaults and overrides included   |
 //! | `domain.yaml`       | the domain as it was                                        |
+//! | `data.sha256`       | the digest of the file it learned from, if there was one    |
 //! | `auto.json`         | which profile was chosen and why, if one was chosen         |
 //! | `metrics.jsonl`     | a line for every optimizer step                             |
 //! | `evaluations.jsonl` | a line for every evaluation, sample conversations included  |
@@ -151,6 +152,12 @@ impl RunFiles {
     #[must_use]
     pub fn domain(&self) -> PathBuf {
         self.path.join("domain.yaml")
+    }
+
+    /// `data.sha256`.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.path.join("data.sha256")
     }
 
     /// `metrics.jsonl`.

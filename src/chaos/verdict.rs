@@ -116,10 +116,10 @@ fn ended(evidence: &Evidence) -> Finding {
 fn kept(evidence: &Evidence) -> Finding {
     let Summary { steps, episodes_completed, episodes_failed, episodes_lost, episodes_duplicated, .. } =
         evidence.summary;
-    let training = &evidence.config.training;
-    let wanted = steps * u64::from(training.groups_per_step) * u64::from(training.group_size);
+    let (groups, episodes) = evidence.config.training.sampled();
+    let wanted = steps * u64::from(groups) * u64::from(episodes);
     // Groups that were made up for come on top.
-    let all = wanted..=wanted * (1 + u64::from(training.max_resamples));
+    let all = wanted..=wanted * (1 + u64::from(evidence.config.training.max_resamples));
     let accounted = all.contains(&(episodes_completed + episodes_failed));
     Finding {
         guarantee: "every episode is accounted for, once",

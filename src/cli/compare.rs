@@ -19,7 +19,7 @@ pub struct CompareArgs {
     /// The runs' folders; runs that differ in their seed only are one recipe
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// Also draw their curves, on a page of its own
+    /// Also draw their curves: on a page of its own, or as a picture if the file's name ends in .svg
     #[arg(long, value_name = "FILE")]
     output_file: Option<PathBuf>,
 }
@@ -32,11 +32,11 @@ pub fn run(args: &CompareArgs, out: &mut impl Write) -> Result<()> {
     let mut recipes: Vec<(Fingerprint, Recipe)> = Vec::new();
     for path in &args.runs {
         let files = RunFolder::inspect(path)?;
-        let config = Recorded::of(&files)?.config;
-        let Summary { seed, steps, base, trained, .. } = read_result(&files)?;
+        let recorded = Recorded::of(&files)?;
+        let Summary { seed, steps, wall_seconds: seconds, base, trained, .. } = read_result(&files)?;
         let (Some(base), Some(trained)) = (base, trained) else { bail!("{} has not been finished", path.display()) };
-        let run = Run { seed, steps, base, trained, rows: MetricsLog::read(&files.metrics())? };
-        let (fingerprint, name) = (config.fingerprint().without("run.seed"), config.run.name);
+        let run = Run { seed, steps, seconds, base, trained, rows: MetricsLog::read(&files.metrics())? };
+        let (fingerprint, name) = (recorded.fingerprint().without("run.seed"), recorded.config.run.name);
         match recipes.iter_mut().find(|(other, recipe)| *other == fingerprint && recipe.name == name) {
             Some((_, recipe)) => recipe.runs.push(run),
             None => recipes.push((fingerprint, Recipe { name, runs: vec![run] })),
@@ -45,7 +45,8 @@ pub fn run(args: &CompareArgs, out: &mut impl Write) -> Result<()> {
     let comparison = Comparison(recipes.into_iter().map(|(_, recipe)| recipe).collect());
     write!(out, "{}", comparison.table())?;
     if let Some(path) = &args.output_file {
-        write_whole(path, &comparison.render())?;
+        let picture = path.extension().is_some_and(|ending| ending == "svg");
+        write_whole(path, &if picture { comparison.picture() } else { comparison.render() })?;
         writeln!(out, "\n  curves  {}", path.display())?;
     }
     Ok(())

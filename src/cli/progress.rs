@@ -45,12 +45,11 @@ impl Progress {
         let config = runtime.config();
         let training = &config.training;
         self.note(&format!(
-            "{} (seed {}): {} steps of {} x {} episodes in {}",
+            "{} (seed {}): {} steps of {} in {}",
             config.run.name,
             config.run.seed,
             training.steps,
-            training.groups_per_step,
-            training.group_size,
+            training.diet(),
             runtime.files().folder().display()
         ));
         self.bar.set_length(training.steps);
@@ -109,13 +108,16 @@ impl Progress {
             let Some(metrics) = &shown.last else { return String::new() };
             let rate = shown.tokens_per_second;
             let rate = if rate > 0.0 { format!("  {:.1}k tok/s", rate / 1000.0) } else { String::new() };
-            format!(
-                "success {:3.0} %  reward {:.3}  kl {:.4}{rate}  restarts {}",
-                100.0 * metrics.success_rate,
-                metrics.reward_mean,
-                metrics.learner.kl,
-                shown.restarts
-            )
+            let learner = &metrics.learner;
+            // Without episodes there is nothing to succeed in.
+            let standing = match metrics.reward_mean.is_nan() {
+                true => format!("loss {:.4}  entropy {:.3}", learner.loss, learner.entropy),
+                false => {
+                    let success = 100.0 * metrics.success_rate;
+                    format!("success {success:3.0} %  reward {:.3}  kl {:.4}", metrics.reward_mean, learner.kl)
+                }
+            };
+            format!("{standing}{rate}  restarts {}", shown.restarts)
         })
     }
 

@@ -40,7 +40,13 @@ pub fn run(path: &Path, sets: &[String], out: &mut impl Write) -> anyhow::Result
 
 fn describe(config: &Config, out: &mut impl Write) -> io::Result<()> {
     let Config { run, agent, environment, training, evaluation, supervision, .. } = config;
-    let episodes = training.steps * u64::from(training.groups_per_step) * u64::from(training.group_size);
+    let (groups, size) = training.sampled();
+    let learning = match training.is_offline() {
+        true => training.diet(),
+        false => {
+            format!("{groups} groups of {size}: {} episodes", training.steps * u64::from(groups) * u64::from(size))
+        }
+    };
     let along = match training.eval_every {
         0 => String::new(),
         steps => format!(", and every {steps} steps"),
@@ -49,13 +55,7 @@ fn describe(config: &Config, out: &mut impl Write) -> io::Result<()> {
         ("run", format!("{} with seed {}, in {}", run.name, run.seed, run.output_dir.join(&run.name).display())),
         ("policy", format!("{}, conversations of up to {} tokens", agent.model, agent.max_context)),
         ("world", format!("{}, rung {}", environment.domain.display(), environment.rung)),
-        (
-            "training",
-            format!(
-                "{} steps of {} groups of {}: {episodes} episodes; learning rate {:e}",
-                training.steps, training.groups_per_step, training.group_size, training.learning_rate
-            ),
-        ),
+        ("training", format!("{} steps of {learning}; learning rate {:e}", training.steps, training.learning_rate)),
         (
             "evaluation",
             format!("{} held-out episodes, sampled and greedy, before and after{along}", evaluation.episodes),

@@ -7,7 +7,7 @@ use super::Config;
 use super::node::Node;
 
 /// Keys, or whole sections, that change how a run is carried out and reported but not what it computes.
-const INCIDENTAL: [&str; 18] = [
+const INCIDENTAL: [&str; 20] = [
     "run.name",
     "run.output_dir",
     "run.log_size",
@@ -17,6 +17,8 @@ const INCIDENTAL: [&str; 18] = [
     "training.save_every",
     "training.keep_checkpoints",
     "training.eval_every",
+    "training.sft.file",
+    "training.dpo.file",
     "environment.domain",
     "rewards.judge.endpoint",
     "rewards.judge.api_key_env",
@@ -56,7 +58,8 @@ impl Config {
         serde_saphyr::to_string(self).expect("a configuration is numbers and texts, which always serialise")
     }
 
-    /// What determines the result. The domain counts by its contents, which the caller has; not by where its file is.
+    /// What determines the result. The domain, and a file that is learned from, count by their contents, which the caller has; not by
+    /// where the files are.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let decisive = |key: &str| key == "training.eval_every" && self.heeds_evaluations();

@@ -46,6 +46,10 @@ pub(super) fn lay(root: &mut Node) {
         named(root, "training.profile").map_or_else(Vec::new, |profile| values(profile, algorithm, steps));
     let own = algorithm.means().iter().chain(algorithm.prefers());
     implied.extend(own.map(|(key, value)| (format!("training.{key}"), (*value).to_owned())));
+    let file = |key: &str| matches!(root.at(key).map(|node| &node.value), Some(Value::Text(_)));
+    if !algorithm.samples() || (algorithm == Algorithm::Dpo && file("training.dpo.file")) {
+        implied.retain(|(key, _)| key != "training.group_size");
+    }
     for (key, value) in implied {
         if root.at(&key).is_none() {
             // A key and a number or a name: there is nothing to complain about.

@@ -12,6 +12,7 @@ use super::read::{Fault, Mistake, read};
 use super::suggest::{nearest, quoted};
 use super::validate::{World, validate, validate_pretraining};
 use super::{Config, Pretraining, Problem, Problems, implied, overrides};
+use crate::data;
 use crate::topology::Kinds;
 
 impl Config {
@@ -48,7 +49,12 @@ pub fn load(
     if model_exists {
         config.agent.model = model.to_string_lossy().into_owned();
     }
-    let found = validate(config, &World { model_exists, rungs: domain, kinds: kinds.clone() });
+    for file in [&mut config.training.sft.file, &mut config.training.dpo.file].into_iter().flatten() {
+        // One that is not there is told when it is read.
+        let _ = find(path, file);
+    }
+    let data = data::problems(config);
+    let found = validate(config, &World { model_exists, rungs: domain, data, kinds: kinds.clone() });
     draft.finish(found)
 }
 

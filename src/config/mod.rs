@@ -16,6 +16,7 @@ mod judge;
 mod load;
 mod model;
 mod node;
+mod offline;
 mod overrides;
 mod policies;
 mod pretrain;

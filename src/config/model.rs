@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use stateset_actors::policy::{AutoAdjust, Profile};
 use stateset_algorithms::staleness::Rule;
-use stateset_algorithms::{A2c, Algorithm, Critic, Dpo, Grpo, ImportanceSampling, Ppo, Schedule, Trpo};
+use stateset_algorithms::{A2c, Algorithm, Critic, Dpo, Grpo, ImportanceSampling, Ppo, Schedule, Sft, Trpo};
 use stateset_domain::Sampling;
 use stateset_training::OptimizerKind;
 
@@ -139,7 +139,7 @@ impl Default for Rewards {
 #[serde(deny_unknown_fields, default)]
 pub struct Training {
     /// The algorithm: `grpo` (default), `dr_grpo`, `dapo`, `gspo`, `gspo_token`, `cispo`, `sapo`, `gmpo`, `rloo`, `reinforce_pp`,
-    /// `reinforce_pp_baseline`, `raft`, `ppo`, `a2c`, `trpo` or `dpo`. It gives defaults to the sections that it looks at when a file is
+    /// `reinforce_pp_baseline`, `raft`, `ppo`, `a2c`, `trpo`, `dpo` or `sft`. It gives defaults to the sections that it looks at when a file is
     /// read, and refuses what is set in others.
     pub algorithm: Algorithm,
     /// A manner of training: `none` (default), `conservative`, `balanced`, `aggressive`, or `auto`, which plays a few episodes and
@@ -175,6 +175,9 @@ pub struct Training {
     pub critic: Critic,
     /// Settings of DPO.
     pub dpo: Dpo,
+    /// Settings of supervised fine-tuning. It samples no episodes, as DPO does not on pairs from a file: what is said about those is then
+    /// refused.
+    pub sft: Sft,
     /// Whether episodes are sampled while the learner takes a step: `synchronous` (default: the result is a function of the seed) or
     /// `asynchronous`.
     pub rollouts: Rollouts,
@@ -226,6 +229,7 @@ impl Default for Training {
             trpo: Trpo::default(),
             critic: Critic::default(),
             dpo: Dpo::default(),
+            sft: Sft::default(),
             rollouts: Rollouts::default(),
             max_staleness: 1,
             staleness: Rule::default(),

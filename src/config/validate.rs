@@ -8,7 +8,7 @@ use stateset_algorithms::{Algorithm, Section};
 use stateset_domain::{Directive, Scaling};
 
 use super::suggest::{nearest, quoted};
-use super::{Config, Policy, Pretraining, Problem, Supervision, Training, duration, judge, size};
+use super::{Config, Policy, Pretraining, Problem, Supervision, Training, duration, judge, offline, size};
 use crate::topology::{Blueprint, Kinds};
 
 /// Policies that need no file.
@@ -21,6 +21,8 @@ pub struct World {
     pub model_exists: bool,
     /// The names of the domain's rungs, or why there are none.
     pub rungs: Result<Vec<String>, String>,
+    /// What is wrong with what it learns from in place of episodes.
+    pub data: Vec<Problem>,
     /// The kinds of actors that its topology can place.
     pub kinds: Kinds,
 }
@@ -43,6 +45,8 @@ pub fn validate(config: &Config, world: &World) -> Vec<Problem> {
     let stops = config.agent.sampling.stop.is_empty();
     let alike = "`false` with `agent.sampling.stop`: a reply that a stop text ended looks like one that was cut off";
     found.check(stops || !config.training.grpo.mask_truncated, "training.grpo.mask_truncated", "true", alike);
+    offline::validate(&config.training, &mut found);
+    found.0.extend(world.data.iter().cloned());
     found.check(config.evaluation.episodes >= 1, "evaluation.episodes", config.evaluation.episodes, "at least 1");
     policies(config, &mut found);
     supervision(&config.supervision, &mut found);
@@ -158,7 +162,7 @@ fn training(training: &Training, found: &mut Findings) {
         false => (1, "at least 1"),
     };
     found.check(training.group_size >= least, "training.group_size", training.group_size, why);
-    let replaces = training.max_resamples == 0 || training.algorithm.compares();
+    let replaces = training.max_resamples == 0 || training.algorithm.compares() && training.sampled().0 > 0;
     let instead = "0 where episodes are not compared with one another: every group teaches something";
     found.check(replaces, "training.max_resamples", training.max_resamples, instead);
     found.check(
@@ -174,6 +178,7 @@ fn training(training: &Training, found: &mut Findings) {
     found.section(training.algorithm, &training.trpo);
     found.section(training.algorithm, &training.critic);
     found.section(training.algorithm, &training.dpo);
+    found.section(training.algorithm, &training.sft);
     let climbs = training.algorithm == Algorithm::Trpo;
     for (key, changed) in [
         ("training.learning_rate", training.learning_rate != Training::default().learning_rate),

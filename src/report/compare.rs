@@ -7,6 +7,7 @@ use stateset_domain::StepMetrics;
 
 use super::chart::{Curve, Curves, Unit};
 use super::html::{escape, percent};
+use super::picture::{self, Field};
 use super::statistics::{mean, of_mean};
 use super::{Measure, page};
 
@@ -14,6 +15,8 @@ use super::{Measure, page};
 pub(crate) struct Run {
     pub(crate) seed: u64,
     pub(crate) steps: u64,
+    /// How long it took.
+    pub(crate) seconds: f64,
     pub(crate) base: Measure,
     pub(crate) trained: Measure,
     /// A row for each step that is still there.
@@ -39,6 +42,8 @@ struct Row<'a> {
     after: f64,
     within: (f64, f64),
     greedy: f64,
+    /// Of the slowest run.
+    seconds: f64,
 }
 
 impl Recipe {
@@ -53,6 +58,7 @@ impl Recipe {
             within: of_mean(&after, self.runs.iter().map(|run| run.trained.episodes).sum()),
             after: mean(&after),
             greedy: mean(&rates(|run| run.trained.success_rate_greedy)),
+            seconds: self.runs.iter().map(|run| run.seconds).fold(0.0, f64::max),
         }
     }
 
@@ -81,29 +87,41 @@ impl Comparison {
     /// The table as text.
     pub(crate) fn table(&self) -> String {
         let width = self.0.iter().map(|recipe| recipe.name.chars().count()).max().unwrap_or(0).max("recipe".len());
-        let mut text =
-            format!("{:width$}  seeds       steps  before   after  95 % within      greedy    gain\n", "recipe");
-        for Row { name, seeds, steps, before, after, within: (low, high), greedy } in self.rows() {
+        let mut text = format!(
+            "{:width$}  seeds       steps  before   after  95 % within      greedy    gain  seconds\n",
+            "recipe"
+        );
+        for Row { name, seeds, steps, before, after, within: (low, high), greedy, seconds } in self.rows() {
             let [before, after, low, high, greedy] = [before, after, low, high, greedy].map(|rate| 100.0 * rate);
             let gain = after - before;
             let _ = writeln!(
                 text,
-                "{name:width$}  {seeds:<10}  {steps:>5}  {before:>4.1} %  {after:>4.1} %  {low:>5.1} to {high:>5.1} %  {greedy:>5.1} %  {gain:>+5.1}",
+                "{name:width$}  {seeds:<10}  {steps:>5}  {before:>4.1} %  {after:>4.1} %  {low:>5.1} to {high:>5.1} %  {greedy:>5.1} %  {gain:>+5.1}  {seconds:>7.0}",
             );
         }
         text
+    }
+
+    /// Every recipe's success by step, as an SVG file.
+    pub(crate) fn picture(&self) -> String {
+        let fields = self.0.iter().map(|recipe| {
+            let Row { before, after, .. } = recipe.row();
+            let result = format!("{:.0} to {:.0} % held out", 100.0 * before, 100.0 * after);
+            Field { curve: recipe.curve(|row| row.success_rate), result }
+        });
+        picture::draw(&fields.collect::<Vec<_>>())
     }
 
     /// The page.
     pub(crate) fn render(&self) -> String {
         let rows: String = self
             .rows()
-            .map(|Row { name, seeds, steps, before, after, within: (low, high), greedy }| {
+            .map(|Row { name, seeds, steps, before, after, within: (low, high), greedy, seconds }| {
                 let [before, after, low, high, greedy] = [before, after, low, high, greedy].map(percent);
                 let (name, seeds) = (escape(name), escape(&seeds));
                 format!(
                     "<tr><td>{name}</td><td>{seeds}</td><td>{steps}</td><td>{before}</td><td>{after}</td>\
-                     <td>{low} to {high}</td><td>{greedy}</td></tr>"
+                     <td>{low} to {high}</td><td>{greedy}</td><td>{seconds:.0} s</td></tr>"
                 )
             })
             .collect();
@@ -120,7 +138,7 @@ impl Comparison {
         ];
         let sections = format!(
             "<section><h2>Held-out success</h2><div class=\"wide\"><table><tr><th>Recipe</th><th>Seeds</th><th>Steps</th>\
-             <th>Before</th><th>After, sampled</th><th>95% within</th><th>After, greedy</th></tr>{rows}</table></div></section>\n\
+             <th>Before</th><th>After, sampled</th><th>95% within</th><th>After, greedy</th><th>Slowest run</th></tr>{rows}</table></div></section>\n\
              <section><h2>Learning curves</h2><div class=\"charts\">{}</div></section>",
             charts.concat()
         );

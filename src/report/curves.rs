@@ -17,13 +17,20 @@ pub(super) fn section(metrics: &[StepMetrics], summary: &Summary) -> String {
             ..chart("Success rate", "share of a step's episodes", Unit::Share, |row| row.success_rate)
         },
         chart("Reward", "mean of a step's episodes", Unit::Plain, |row| row.reward_mean),
+        chart("Loss", "what is minimised", Unit::Plain, |row| row.learner.loss),
         chart("KL to the base", "nats per token", Unit::Plain, |row| row.learner.kl),
         chart("Entropy", "nats per sampled token", Unit::Plain, |row| row.learner.entropy),
         chart("Gradient norm", "before clipping", Unit::Plain, |row| row.learner.grad_norm),
         chart("Rollout speed", "tokens per second", Unit::Plain, |row| row.rollout_tokens as f64 / row.rollout_seconds),
     ];
-    // Without a reference policy there is no KL to show.
-    let measured = |chart: &&Chart| !chart.title.starts_with("KL") || chart.points.iter().any(|(_, kl)| *kl != 0.0);
+    let rewarded = metrics.iter().any(|row| row.reward_mean.is_finite());
+    let measured = |chart: &&Chart| match chart.title {
+        // Without a reference policy there is no KL to show.
+        "KL to the base" => chart.points.iter().any(|(_, kl)| kl.is_finite() && *kl != 0.0),
+        // A surrogate's value says little; a cross-entropy says all that is known without episodes.
+        "Loss" => !rewarded && !metrics.is_empty(),
+        _ => metrics.is_empty() || chart.points.iter().any(|(_, value)| value.is_finite()),
+    };
     let drawn: String = charts.iter().filter(measured).map(Chart::render).collect();
     format!("<section><h2>Learning curves</h2><div class=\"charts\">{drawn}</div></section>")
 }

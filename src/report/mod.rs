@@ -11,6 +11,7 @@ mod headline;
 mod health;
 mod html;
 mod incidents;
+mod picture;
 pub(crate) mod statistics;
 mod summary;
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use stateset_actors::policy::{Configured, EarlyStopping, Plan as Course, Policies};
 use stateset_actors::protocol::{Instruments, Probe, Unprobed};
 use stateset_actors::{EngineFactory, LearnerFactory};
-use stateset_algorithms::{ActorCritic, Algorithm, Staleness};
+use stateset_algorithms::{ActorCritic, Algorithm, Sft, Staleness};
 use stateset_chat::ChatFormat;
 use stateset_domain::{Journal, StoreError, Tokenizer};
 use stateset_environments::{DomainSpec, Environment, Ladder};
@@ -18,12 +18,13 @@ use stateset_journal::JournalFolder;
 use stateset_models::Pretrained;
 use stateset_rewards::{EpisodeReward, Reward};
 use stateset_telemetry::{EventSink, JsonLines};
-use stateset_training::{CheckpointFolder, LearnerSettings, Objective, OptimizerSettings, PolicyLearner};
+use stateset_training::{CheckpointFolder, Dataset, LearnerSettings, Objective, OptimizerSettings, PolicyLearner};
 use tokio::sync::mpsc;
 
 use super::{Clock, Listener, Restarts, Runtime, Unwired};
 use crate::cli::errors::AnotherRun;
 use crate::config::{Config, Difference, FaultFile, Problems, Training};
+use crate::data::{self, Given};
 use crate::faults::{FaultProbe, Faults};
 use crate::inspect::Recent;
 use crate::judge::Prospect;
@@ -191,19 +192,26 @@ impl RuntimeBuilder {
             Some(_) => None,
             None => Some(Domain::read(&config)?),
         };
+        let mut digest = None;
         let backends = match backends {
             Some(backends) => backends,
-            None => own_backends(&config, model.map_or_else(|| model::load(&config.agent.model), Ok)?)?,
+            None => {
+                let model = model.map_or_else(|| model::load(&config.agent.model), Ok)?;
+                let given = given(&config, &model, domain.as_ref())?;
+                digest = given.as_ref().and_then(|given| given.digest.clone());
+                own_backends(&config, model, given.map(|given| given.dataset))?
+            }
         };
         let environment = match (environment, &domain) {
             (Some(environment), _) => environment,
-            (None, Some(domain)) => domain.ladder(&config)?,
+            (None, Some(domain)) => Arc::new(domain.ladder(&config)?),
             (None, None) => unreachable!("without an environment, the domain was read"),
         };
         let judge = Prospect::of(&config)?;
         let environment = Standing::over(environment, config.agent.system.clone());
         let reward = reward.unwrap_or_else(|| Arc::new(episode_reward(&config)));
-        let folder = open_folder(&config, resume, domain.as_ref().map(|domain| domain.text.as_str()))?;
+        let text = domain.as_ref().map(|domain| domain.text.as_str());
+        let folder = open_folder(&config, resume, text, digest.as_deref())?;
         let files = folder.files();
         let before = JsonLines::read(&files.events()).ok().and_then(|events| Some(events.last()?.seconds));
         let clock = Clock::going_on(Duration::from_secs_f64(before.unwrap_or(0.0)));
@@ -310,25 +318,33 @@ impl Domain {
         Ok(Self { text, spec: Arc::new(spec) })
     }
 
-    fn ladder(&self, config: &Config) -> Result<Arc<dyn Environment>> {
-        Ok(Arc::new(Ladder::new(self.spec.clone(), &config.environment.rung, config.run.seed)?))
+    fn ladder(&self, config: &Config) -> Result<Ladder> {
+        Ok(Ladder::new(self.spec.clone(), &config.environment.rung, config.run.seed)?)
     }
 }
 
-fn open_folder(config: &Config, resume: bool, domain: Option<&str>) -> Result<RunFolder> {
+fn open_folder(config: &Config, resume: bool, domain: Option<&str>, data: Option<&str>) -> Result<RunFolder> {
     let (parent, name) = (&config.run.output_dir, &config.run.name);
     if resume && let Some(folder) = RunFolder::newest(parent, name)? {
-        Recorded::of(&folder.files())?.check(&folder.files(), config, domain)?;
+        Recorded::of(&folder.files())?.check(&folder.files(), config, domain, data)?;
         // Read again by the learner; but what is damaged is told before anything is started.
         Recorded::checkpoint(&folder.files())?;
         return Ok(folder);
     }
     let folder = RunFolder::create(parent, name)?;
-    Recorded::write(&folder.files(), config, domain)?;
+    Recorded::write(&folder.files(), config, domain, data)?;
     Ok(folder)
 }
 
-fn own_backends(config: &Config, model: Pretrained) -> Result<Backends> {
+/// What the learner is given in place of episodes, if anything.
+fn given(config: &Config, model: &Pretrained, domain: Option<&Domain>) -> Result<Option<Given>> {
+    let format = ChatFormat::new(Arc::new(model.tokenizer.clone()))?;
+    let ladder = domain.map(|domain| domain.ladder(config)).transpose()?;
+    let unusable = |problems| Problems { file: "the configuration".into(), problems };
+    Ok(data::given(config, &format, || ladder).map_err(unusable)?)
+}
+
+fn own_backends(config: &Config, model: Pretrained, dataset: Option<Dataset>) -> Result<Backends> {
     let tokenizer: Arc<dyn Tokenizer> = Arc::new(model.tokenizer.clone());
     let engine = {
         let (shape, tokenizer) = (model.weights.config.clone(), tokenizer.clone());
@@ -344,7 +360,11 @@ fn own_backends(config: &Config, model: Pretrained) -> Result<Backends> {
     };
     let settings = learner_settings(config);
     let learner = move || -> Result<Box<dyn stateset_domain::Learner>, stateset_domain::LearnerError> {
-        Ok(Box::new(PolicyLearner::new(model.clone(), settings.clone())?))
+        let (model, settings) = (model.clone(), settings.clone());
+        Ok(Box::new(match dataset.clone() {
+            Some(dataset) => PolicyLearner::offline(model, settings, dataset)?,
+            None => PolicyLearner::new(model, settings)?,
+        }))
     };
     Ok(Backends { tokenizer, engine, learner: Arc::new(learner) })
 }
@@ -364,7 +384,8 @@ fn learner_settings(config: &Config) -> LearnerSettings {
             max_grad_norm: training.max_grad_norm,
         },
         staleness: Staleness { rule: training.staleness, importance: training.importance_sampling.clone() },
-        temperature: config.agent.sampling.temperature,
+        // What is given was not sampled at ours.
+        temperature: if training.is_offline() { 1.0 } else { config.agent.sampling.temperature },
         micro_batch_tokens: training.micro_batch_tokens,
         undoable: policies(config).may_skip(),
     }
@@ -377,6 +398,7 @@ fn objective(training: &Training) -> Objective {
         Algorithm::A2c => Objective::ActorCritic(ActorCritic::a2c(&training.a2c, critic())),
         Algorithm::Trpo => Objective::ActorCritic(ActorCritic::trpo(&training.trpo, critic())),
         Algorithm::Dpo => Objective::Dpo(training.dpo.clone()),
+        Algorithm::Sft => Objective::Sft(Sft::policy()),
         _ => Objective::Grpo(training.grpo.clone()),
     }
 }
@@ -388,11 +410,12 @@ fn episode_reward(config: &Config) -> EpisodeReward {
 
 fn plan(config: &Config) -> Course {
     let training = &config.training;
+    let (groups_per_step, group_size) = training.sampled();
     Course {
         seed: config.run.seed,
         steps: training.steps,
-        groups_per_step: training.groups_per_step,
-        group_size: training.group_size,
+        groups_per_step,
+        group_size,
         max_resamples: training.max_resamples,
         save_every: training.save_every,
         eval_every: training.eval_every,
@@ -404,12 +427,13 @@ fn plan(config: &Config) -> Course {
 
 fn policies(config: &Config) -> Policies {
     let training = &config.training;
+    let (groups, episodes) = training.sampled();
     let crate::config::EarlyStopping { enabled, patience, min_delta } = training.early_stopping;
     Policies {
         rules: config.rules(),
         early_stopping: enabled.then_some(EarlyStopping { patience, min_delta }),
-        episodes_per_step: u64::from(training.groups_per_step) * u64::from(training.group_size),
-        groups_per_step: u64::from(training.groups_per_step),
+        episodes_per_step: u64::from(groups) * u64::from(episodes),
+        groups_per_step: u64::from(groups),
         configured: Configured {
             kl_coef: objective(training).kl_coef(),
             temperature: config.agent.sampling.temperature,

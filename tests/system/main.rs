@@ -14,6 +14,7 @@ mod interruptions;
 mod judge;
 mod kills;
 mod lab;
+mod offline;
 mod panics;
 mod refusals;
 mod reloads;

@@ -242,7 +242,8 @@ impl Run {
         let plan = &self.arguments.plan;
         let comparable = if task == Task::Train { comparable(plan) } else { 1 };
         let Harvest { groups, counts } = round.harvest(comparable);
-        if groups.is_empty() {
+        // A round that asked for nothing lacks nothing: the learner has something else to learn from.
+        if groups.is_empty() && counts.started > 0 {
             let (step, failed, episodes) = (self.step, counts.failed, counts.started);
             let last = failure.map_or_else(|| "too few in each group".into(), |failure| failure.to_string());
             return Err(LearnerFailure::Barren { step, failed, episodes, last });

@@ -11,7 +11,7 @@ pub struct Plan {
     pub seed: u64,
     /// Optimizer steps to take.
     pub steps: u64,
-    /// Groups a step (`P`).
+    /// Groups a step (`P`); 0 if the learner learns from something else.
     pub groups_per_step: u32,
     /// Episodes a group (`G`).
     pub group_size: u32,
@@ -153,6 +153,13 @@ mod tests {
         let plan = Plan { steps: 0, ..plan() };
         assert_eq!(plan.next(30, |_| false), Task::Evaluate(Purpose::EvaluateSampled));
         assert_eq!(plan.next(30, |_| true), Task::Finish);
+    }
+
+    #[test]
+    fn without_groups_a_training_round_has_no_episodes_and_an_evaluation_its_own() {
+        let plan = Plan { groups_per_step: 0, ..plan() };
+        assert_eq!(plan.episodes(Task::Train, 0), []);
+        assert_eq!(plan.episodes(Task::Evaluate(Purpose::EvaluateGreedy), 0).len(), 4);
     }
 
     #[test]

@@ -244,6 +244,14 @@ mod tests {
     }
 
     #[test]
+    fn a_round_of_no_episodes_is_done_before_it_begins() {
+        let round = Round::new(EPOCH, Retries::default(), []);
+        assert!(round.is_done() && round.awaited().next().is_none());
+        let harvest = round.harvest(2);
+        assert_eq!((harvest.groups, harvest.counts), (vec![], EpisodeCounts::default()));
+    }
+
+    #[test]
     fn groups_do_not_depend_on_the_order_of_arrival() {
         let arrive_in = |order: &[usize]| {
             let mut round = round();

@@ -2,14 +2,14 @@
 
 use stateset_domain::Trajectory;
 
-/// What a set of finished episodes amounts to. All zero for none.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// What a set of finished episodes amounts to. Nothing has no mean: of no episodes, those are NaN.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
     /// How many there are.
     pub episodes: u64,
     /// Mean reward.
     pub reward_mean: f64,
-    /// Sample standard deviation of the rewards; 0 for fewer than two.
+    /// Sample standard deviation of the rewards; 0 for one.
     pub reward_std: f64,
     /// Share in which every check passed.
     pub success_rate: f64,
@@ -28,7 +28,7 @@ impl Summary {
         Self {
             episodes: episodes.len() as u64,
             reward_mean,
-            reward_std: mean(spread, rewards.len().saturating_sub(1)).sqrt(),
+            reward_std: if rewards.len() == 1 { 0.0 } else { mean(spread, rewards.len().saturating_sub(1)).sqrt() },
             success_rate: mean(successes, episodes.len()),
             tokens: episodes.iter().map(|episode| episode.tokens.len() as u64).sum(),
         }
@@ -36,7 +36,7 @@ impl Summary {
 }
 
 fn mean(values: impl Iterator<Item = f64>, count: usize) -> f64 {
-    if count == 0 { 0.0 } else { values.sum::<f64>() / count as f64 }
+    if count == 0 { f64::NAN } else { values.sum::<f64>() / count as f64 }
 }
 
 #[cfg(test)]
@@ -59,8 +59,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_amounts_to_zero_and_one_has_no_deviation() {
-        assert_eq!(Summary::of(&[]), Summary::default());
+    fn nothing_has_no_mean_and_one_has_no_deviation() {
+        let nothing = Summary::of(&[]);
+        assert_eq!((nothing.episodes, nothing.tokens), (0, 0));
+        assert!([nothing.reward_mean, nothing.reward_std, nothing.success_rate].iter().all(|it| it.is_nan()));
         assert_eq!(Summary::of(&[episode(0.5, true)]).reward_std, 0.0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stateset_domain::{Digest, Entry, PolicySnapshot, Record};
+use stateset_domain::{Digest, Entry, EpisodeCounts, PolicySnapshot, Record};
 use stateset_telemetry::Event;
 use stateset_testkit::{MemoryJournal, MemoryStore};
 
@@ -43,6 +43,24 @@ async fn a_run_that_ends_after_any_entry_goes_on_to_the_same_weights_and_redoes_
         // The evaluations are made anew: 40 episodes.
         let sampled = resumed.instruments.vitals.read().episodes;
         assert_eq!(sampled + replayed(&resumed), 40 + 48);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_samples_nothing_goes_on_after_any_entry_all_the_same() {
+    let rig = || {
+        let mut rig = Rig::default();
+        rig.plan.groups_per_step = 0;
+        rig
+    };
+    let (entries, whole) = journaled(rig()).await;
+    assert_eq!((entries.len(), accepted(&entries)), (4 + 4, 0), "every batch and step is there once");
+    assert_eq!(whole.recorder.finished.get().unwrap().episodes, EpisodeCounts::default());
+    assert!(whole.recorder.steps.lock().unwrap().iter().all(|row| row.reward_mean.is_nan()));
+    for written in 0..=entries.len() {
+        let journal = MemoryJournal::of(entries[..written].to_vec());
+        let resumed = Rig { journal, ..rig() }.run().await;
+        assert_eq!((resumed.digest(), replayed(&resumed)), (whole.digest(), 0), "after {written} entries");
     }
 }
 

@@ -27,6 +27,7 @@ use serde_json::Value;
 /// | `a2c`  | `a2c`, `critic`  | `critic.coef: 1`, `critic.lambda: 1`         |
 /// | `trpo` | `trpo`, `critic` |                                              |
 /// | `dpo`  | `dpo`            |                                              |
+/// | `sft`  | `sft`            |                                              |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
@@ -61,8 +62,10 @@ pub enum Algorithm {
     A2c,
     /// Trust region policy optimisation (arXiv:1502.05477).
     Trpo,
-    /// Direct preference optimisation (arXiv:2305.18290): of each group, the best episode is preferred to the worst.
+    /// Direct preference optimisation (arXiv:2305.18290): of each group, the best episode is preferred to the worst; or pairs of a file.
     Dpo,
+    /// Supervised fine-tuning: what the assistant says in given conversations becomes likelier.
+    Sft,
 }
 
 /// A setting by its key, section first, and its value as it is written.
@@ -70,7 +73,7 @@ pub type Setting = (&'static str, &'static str);
 
 impl Algorithm {
     /// Every one of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Grpo,
         Self::DrGrpo,
         Self::Dapo,
@@ -87,7 +90,14 @@ impl Algorithm {
         Self::A2c,
         Self::Trpo,
         Self::Dpo,
+        Self::Sft,
     ];
+
+    /// Whether it learns from episodes that the policy samples, if it is not given anything else.
+    #[must_use]
+    pub fn samples(self) -> bool {
+        self != Self::Sft
+    }
 
     /// Whether it measures an episode against others of the same scenario, so that one alone would teach nothing.
     #[must_use]
@@ -103,6 +113,7 @@ impl Algorithm {
             Self::A2c => &["a2c", "critic"],
             Self::Trpo => &["trpo", "critic"],
             Self::Dpo => &["dpo"],
+            Self::Sft => &["sft"],
             Self::Grpo
             | Self::DrGrpo
             | Self::Dapo
@@ -122,7 +133,7 @@ impl Algorithm {
     #[must_use]
     pub fn means(self) -> &'static [Setting] {
         match self {
-            Self::Grpo | Self::Dpo | Self::Ppo | Self::A2c | Self::Trpo => &[],
+            Self::Grpo | Self::Dpo | Self::Sft | Self::Ppo | Self::A2c | Self::Trpo => &[],
             Self::DrGrpo => &[("grpo.advantage", "centred"), ("grpo.aggregation", "dr_grpo")],
             Self::Dapo => &[("grpo.surrogate", "clip"), ("grpo.aggregation", "dapo")],
             Self::Gspo => &[("grpo.surrogate", "gspo"), ("grpo.aggregation", "grpo")],
@@ -155,7 +166,8 @@ impl Algorithm {
             | Self::ReinforcePpBaseline
             | Self::Raft
             | Self::Trpo
-            | Self::Dpo => &[],
+            | Self::Dpo
+            | Self::Sft => &[],
         }
     }
 
@@ -226,7 +238,7 @@ fn text(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{A2c, Advantage, Aggregation, Critic, Dpo, Grpo, Network, Ppo, Surrogate, Trpo};
+    use crate::{A2c, Advantage, Aggregation, Critic, Dpo, Grpo, Network, Ppo, Sft, Surrogate, Trpo};
 
     fn objections_to_its_own<S: Section>(algorithm: Algorithm) -> Vec<String> {
         let settings = match algorithm.sections().contains(&S::NAME) {
@@ -246,6 +258,7 @@ mod tests {
                 objections_to_its_own::<Trpo>(algorithm),
                 objections_to_its_own::<Critic>(algorithm),
                 objections_to_its_own::<Dpo>(algorithm),
+                objections_to_its_own::<Sft>(algorithm),
             ];
             assert_eq!(objections.concat(), Vec::<String>::new(), "{algorithm:?}");
         }
@@ -283,6 +296,9 @@ mod tests {
         );
         let dpo = Dpo { beta: 0.2, ..Dpo::default() };
         assert_eq!(Algorithm::Grpo.objections(&dpo), ["beta is set to 0.2, but grpo looks at training.grpo only"]);
+        let dpo = Dpo { batch: 4, ..Dpo::default() };
+        assert_eq!(Algorithm::Dpo.objections(&dpo), ["batch is set to 4, but only dpo with a `file` looks at it"]);
+        assert!(Algorithm::Dpo.objections(&Dpo { file: Some("pairs.jsonl".into()), ..dpo }).is_empty());
     }
 
     #[test]

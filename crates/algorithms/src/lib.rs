@@ -39,6 +39,7 @@ mod ratio;
 mod recipe;
 mod schedule;
 pub mod staleness;
+mod supervised;
 mod trust_region;
 
 pub use actor_critic::{A2c, ActorCritic, Ppo};
@@ -55,4 +56,5 @@ pub use preference::{Dpo, Pair, PairLoss, Preference};
 pub use recipe::Grpo;
 pub use schedule::{Decay, Schedule};
 pub use staleness::{ImportanceSampling, Staleness};
+pub use supervised::Sft;
 pub use trust_region::{Direction, Landing, Trpo};

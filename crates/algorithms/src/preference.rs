@@ -20,6 +20,8 @@
 //! | [`DiscoPop`](Preference::DiscoPop)   | `-LS(x) (1 - g) + exp(-x) g`, `g = S(x / 0.05)`             | arXiv:2406.08414             |
 //! | [`SigmoidNorm`](Preference::SigmoidNorm) | `-LS(beta (u / n_u - v / n_v))`                         | TRL                          |
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ratio::{Sloped, k3};
@@ -96,11 +98,15 @@ pub struct Dpo {
     pub beta: f64,
     /// The share of pairs believed to be the wrong way round (`sigmoid`, `robust`, `exo_pair`). In `[0, 0.5)`; default 0.
     pub label_smoothing: f64,
+    /// Pairs as JSON lines, to learn from in place of episodes. Default: none.
+    pub file: Option<PathBuf>,
+    /// Pairs of `file` a step. At least 1; default 16.
+    pub batch: usize,
 }
 
 impl Default for Dpo {
     fn default() -> Self {
-        Self { loss: Preference::Sigmoid, beta: 0.1, label_smoothing: 0.0 }
+        Self { loss: Preference::Sigmoid, beta: 0.1, label_smoothing: 0.0, file: None, batch: 16 }
     }
 }
 
@@ -127,13 +133,16 @@ impl Dpo {
     /// Everything that is wrong with these settings, one sentence each; empty if nothing is.
     #[must_use]
     pub fn validate(&self) -> Vec<String> {
-        let Self { loss, beta, label_smoothing } = self;
+        let Self { loss, beta, label_smoothing, file: _, batch } = self;
         let mut problems = Vec::new();
         if !(*beta > 0.0 && beta.is_finite()) {
             problems.push(format!("beta must be above 0, but is {beta}"));
         }
         if !(0.0..0.5).contains(label_smoothing) {
             problems.push(format!("label_smoothing must be 0 or more and below 0.5, but is {label_smoothing}"));
+        }
+        if *batch == 0 {
+            problems.push("batch must be at least 1, but is 0".to_owned());
         }
         match (loss, *label_smoothing > 0.0) {
             (Preference::ExoPair, false) => {
@@ -287,7 +296,7 @@ impl Section for Dpo {
     }
 
     fn idle(&self, _algorithm: Algorithm) -> Vec<(&'static str, &'static str)> {
-        Vec::new()
+        if self.file.is_some() { Vec::new() } else { vec![("batch", "dpo with a `file`")] }
     }
 }
 
@@ -400,7 +409,7 @@ mod tests {
         ) {
             const STEP: f64 = 1e-5;
             let (u, v) = if near { (u / 100.0, v / 100.0) } else { (u, v) };
-            let dpo = Dpo { loss, beta, label_smoothing: smoothing };
+            let dpo = Dpo { loss, beta, label_smoothing: smoothing, ..Dpo::default() };
             // The edges of the hinge and of what is cut off.
             let x = beta * (u - v);
             prop_assume!((x - 1.0).abs() > 1e-3 && (x + LIMIT).abs() > 1e-3);

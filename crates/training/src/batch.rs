@@ -14,7 +14,7 @@ pub struct Example {
     pub tokens: Vec<u32>,
     /// Which of them were sampled and are scored.
     pub scored: Vec<bool>,
-    /// The sampler's log-probabilities of the scored tokens, nats.
+    /// The sampler's log-probabilities of the scored tokens, nats; NaN where nobody sampled them.
     pub sampler: Vec<f64>,
     /// How many versions older than the learner the policy was that sampled each of them.
     pub ages: Vec<u64>,
@@ -28,6 +28,8 @@ pub struct Example {
     pub returns: Vec<f64>,
     /// At which of them it learns.
     pub learned: Vec<bool>,
+    /// Their log-probabilities under the reference, nats, if those are known beforehand.
+    pub reference: Option<Vec<f64>>,
 }
 
 impl Example {
@@ -52,6 +54,7 @@ impl Example {
             advantages: vec![advantage; sampler.len()],
             returns: Vec::new(),
             learned: Vec::new(),
+            reference: None,
             ages: scored().map(|t| now.0.saturating_sub(versions[t].0)).collect(),
             sampler,
         })

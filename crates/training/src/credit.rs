@@ -39,8 +39,8 @@ impl Batch {
                         (credit.advantages, credit.returns, credit.learned);
                 }
             }
-            // A pair says itself which of the two is better.
-            Objective::Dpo(_) => {}
+            // A pair says itself which of the two is better, and what is imitated is good.
+            Objective::Dpo(_) | Objective::Sft(_) => {}
         }
     }
 }

@@ -7,6 +7,7 @@ use stateset_models::{Autograd, Pretrained, read_tensors, write_tensors};
 
 use crate::batch::Batch;
 use crate::critic::{Critic, CriticState};
+use crate::offline::Offline;
 use crate::variables::{read, write};
 use crate::{Objective, Optimizer, OptimizerSettings, Variable};
 
@@ -33,9 +34,11 @@ pub struct LearnerSettings {
     pub undoable: bool,
 }
 
-/// Trains a decoder on groups of episodes.
+/// Trains a decoder on groups of episodes, or on what is given in their place.
 pub struct PolicyLearner {
     base: Pretrained,
+    /// What it learns from in place of episodes, if that is given.
+    pub(crate) offline: Option<Offline>,
     pub(crate) model: Autograd,
     pub(crate) critic: Option<Critic>,
     pub(crate) reference: Autograd,
@@ -114,6 +117,7 @@ impl PolicyLearner {
         let made = Made { temperature, kl_coef: objective.kl_coef(), entropy_coef: objective.entropy_coef() };
         Ok(Self {
             base,
+            offline: None,
             model,
             critic,
             reference,
@@ -132,8 +136,11 @@ impl PolicyLearner {
 
     fn train(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
         let weighed = self.weigh();
-        // The step is counted before it is taken.
-        let mut batch = self.settings.objective.batch(groups, PolicyVersion(self.step - 1))?;
+        let mut batch = match self.given()? {
+            Some(batch) => batch,
+            // The step is counted before it is taken.
+            None => self.settings.objective.batch(groups, PolicyVersion(self.step - 1))?,
+        };
         let LearnerSettings { learning_rate, schedule, total_steps, .. } = &self.settings;
         let course = self.lr_scale * schedule.multiplier(self.step, *total_steps);
         let frac_zero_std_groups = batch.frac_zero_std_groups;
@@ -152,6 +159,10 @@ impl PolicyLearner {
             self.take_back()?;
         } else {
             self.adapt(&report, batch.examples.len());
+        }
+        if self.offline.is_some() {
+            // Estimated on tokens of others it would be something else.
+            report.kl = f64::NAN;
         }
         self.before = self.before.take().filter(|_| self.settings.undoable);
         Ok(report)
@@ -199,7 +210,9 @@ impl Learner for PolicyLearner {
 
     fn adjust(&mut self, adjustments: &Adjustments) {
         self.lr_scale = adjustments.lr_scale;
-        self.settings.temperature = adjustments.temperature.unwrap_or(self.made.temperature);
+        // What is given was not sampled at any temperature of ours.
+        let warmer = adjustments.temperature.filter(|_| self.offline.is_none());
+        self.settings.temperature = warmer.unwrap_or(self.made.temperature);
         self.kl_coef = adjustments.kl_coef.unwrap_or(self.made.kl_coef);
     }
 

@@ -1,8 +1,8 @@
 //! What a batch is made of and what it loses, by algorithm.
 
 use stateset_algorithms::{
-    ActorCritic, Algorithm, Critic, Dpo, EntropyControl, Evaluation, Grpo, KlControl, Normalizer, Sequence, Slopes,
-    Surrogate, Trpo,
+    ActorCritic, Algorithm, Critic, Dpo, EntropyControl, Evaluation, Grpo, KlControl, Normalizer, Sequence, Sft,
+    Slopes, Surrogate, Trpo,
 };
 use stateset_domain::{Group, LearnerError, PolicyVersion};
 
@@ -17,8 +17,10 @@ pub enum Objective {
     Grpo(Grpo),
     /// Rewards of episodes, each measured against what a critic had expected.
     ActorCritic(ActorCritic),
-    /// Preferences: of each group, the best episode over the worst.
+    /// Preferences: of each group, the best episode over the worst; or pairs that are given.
     Dpo(Dpo),
+    /// Likeness to conversations that are given.
+    Sft(Grpo),
 }
 
 /// The counts of a whole optimizer batch.
@@ -45,6 +47,7 @@ impl From<Algorithm> for Objective {
     fn from(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Dpo => Self::Dpo(algorithm.settings()),
+            Algorithm::Sft => Self::Sft(Sft::policy()),
             Algorithm::Ppo => Self::ActorCritic(ActorCritic::ppo(&algorithm.settings(), algorithm.settings())),
             Algorithm::A2c => Self::ActorCritic(ActorCritic::a2c(&algorithm.settings(), algorithm.settings())),
             Algorithm::Trpo => Self::ActorCritic(ActorCritic::trpo(&algorithm.settings(), algorithm.settings())),
@@ -59,7 +62,7 @@ impl Objective {
         match self {
             Self::Grpo(grpo) => grpo.epochs,
             Self::ActorCritic(it) => it.policy.epochs,
-            Self::Dpo(_) => 1,
+            Self::Dpo(_) | Self::Sft(_) => 1,
         }
     }
 
@@ -67,7 +70,7 @@ impl Objective {
     pub(crate) fn mini_batches(&self) -> usize {
         match self {
             Self::ActorCritic(it) => it.mini_batches,
-            Self::Grpo(_) | Self::Dpo(_) => 1,
+            Self::Grpo(_) | Self::Dpo(_) | Self::Sft(_) => 1,
         }
     }
 
@@ -77,7 +80,7 @@ impl Objective {
         match self {
             Self::Grpo(grpo) => grpo.charges(),
             Self::ActorCritic(_) => true,
-            Self::Dpo(_) => false,
+            Self::Dpo(_) | Self::Sft(_) => false,
         }
     }
 
@@ -90,7 +93,7 @@ impl Objective {
     pub(crate) fn actor_critic(&self) -> Option<&ActorCritic> {
         match self {
             Self::ActorCritic(it) => Some(it),
-            Self::Grpo(_) | Self::Dpo(_) => None,
+            Self::Grpo(_) | Self::Dpo(_) | Self::Sft(_) => None,
         }
     }
 
@@ -112,6 +115,7 @@ impl Objective {
             Self::Grpo(grpo) => grpo.kl_coef,
             Self::ActorCritic(it) => it.penalty.1,
             Self::Dpo(dpo) => dpo.beta,
+            Self::Sft(_) => 0.0,
         }
     }
 
@@ -121,7 +125,7 @@ impl Objective {
             Self::ActorCritic(it) => it.penalty.1 = kl_coef,
             // There is no preference without a reference to measure it from.
             Self::Dpo(dpo) if kl_coef > 0.0 => dpo.beta = kl_coef,
-            Self::Dpo(_) => {}
+            Self::Dpo(_) | Self::Sft(_) => {}
         }
     }
 
@@ -130,7 +134,7 @@ impl Objective {
         match self {
             Self::Grpo(grpo) => grpo.kl_control(),
             Self::ActorCritic(it) => it.kl_control,
-            Self::Dpo(_) => None,
+            Self::Dpo(_) | Self::Sft(_) => None,
         }
     }
 
@@ -138,7 +142,7 @@ impl Objective {
     pub(crate) fn entropy_control(&self) -> Option<EntropyControl> {
         match self {
             Self::Grpo(grpo) => grpo.entropy_control(),
-            Self::ActorCritic(_) | Self::Dpo(_) => None,
+            Self::ActorCritic(_) | Self::Dpo(_) | Self::Sft(_) => None,
         }
     }
 
@@ -147,7 +151,7 @@ impl Objective {
         match self {
             Self::Grpo(grpo) => grpo.entropy_coef,
             Self::ActorCritic(it) => it.policy.entropy_coef,
-            Self::Dpo(_) => 0.0,
+            Self::Dpo(_) | Self::Sft(_) => 0.0,
         }
     }
 
@@ -163,7 +167,7 @@ impl Objective {
         match self {
             Self::Grpo(grpo) => grpo.charge(new, reference),
             Self::ActorCritic(it) => it.penalty(new, reference),
-            Self::Dpo(_) => 0.0,
+            Self::Dpo(_) | Self::Sft(_) => 0.0,
         }
     }
 
@@ -171,13 +175,19 @@ impl Objective {
     pub(crate) fn let_go(&self, example: &Example, new: &[f64], weights: Option<&[f64]>) -> Option<Vec<f64>> {
         match self {
             Self::Grpo(grpo) => grpo.let_go(new, &example.sampler, &example.advantages, weights),
-            Self::ActorCritic(_) | Self::Dpo(_) => None,
+            Self::ActorCritic(_) | Self::Dpo(_) | Self::Sft(_) => None,
         }
     }
 
     /// Whether every token's log-probability under the reference is needed.
     pub(crate) fn compares(&self) -> bool {
         self.kl_coef() > 0.0
+    }
+
+    /// Whether KL from the reference is measured where nothing asks for it. It is estimated on tokens that the policy sampled itself, and
+    /// says nothing on others.
+    pub(crate) fn watches_kl(&self) -> bool {
+        !matches!(self, Self::Sft(_))
     }
 
     /// Whether an episode without credit is to be computed all the same.
@@ -188,7 +198,7 @@ impl Objective {
                 let bonus = it.entropy_coef > 0.0 || it.entropy_target.is_some();
                 bonus || it.kl_in_loss() > 0.0 || it.surrogate == Surrogate::Dppo
             }
-            Self::ActorCritic(_) => true,
+            Self::ActorCritic(_) | Self::Sft(_) => true,
             Self::Dpo(_) => false,
         }
     }
@@ -196,7 +206,7 @@ impl Objective {
     /// How many examples in a row belong together.
     pub(crate) fn together(&self) -> usize {
         match self {
-            Self::Grpo(_) | Self::ActorCritic(_) => 1,
+            Self::Grpo(_) | Self::ActorCritic(_) | Self::Sft(_) => 1,
             Self::Dpo(_) => 2,
         }
     }
@@ -207,13 +217,14 @@ impl Objective {
             Self::Grpo(grpo) if grpo.mask_truncated => Ok(Batch::of_episodes(groups, now)?.without_truncated(groups)),
             Self::Grpo(_) | Self::ActorCritic(_) => Batch::of_episodes(groups, now),
             Self::Dpo(_) => Batch::of_pairs(groups, now),
+            Self::Sft(_) => Err(LearnerError::Batch("sft learns from given conversations, and there are none".into())),
         }
     }
 
     pub(crate) fn count<'a>(&self, examples: impl Iterator<Item = &'a Example> + Clone) -> Counts {
         let sampled = examples.clone().map(Example::scored_tokens);
         let divisor = match self {
-            Self::Grpo(grpo) => Divisor::Tokens(grpo.normalizer(sampled)),
+            Self::Grpo(grpo) | Self::Sft(grpo) => Divisor::Tokens(grpo.normalizer(sampled)),
             Self::ActorCritic(it) => Divisor::Tokens(it.policy.normalizer(sampled)),
             Self::Dpo(_) => Divisor::Pairs(examples.clone().filter(|it| it.advantages.first() > Some(&0.0)).count()),
         };
@@ -224,7 +235,9 @@ impl Objective {
     /// The loss of some of the batch that was counted, and its slopes.
     pub(crate) fn evaluate(&self, sequences: &[Sequence<'_>], counts: &Counts, slopes: &mut Slopes) -> Evaluation {
         match (self, &counts.divisor) {
-            (Self::Grpo(grpo), Divisor::Tokens(normalizer)) => grpo.evaluate(sequences, normalizer, slopes),
+            (Self::Grpo(grpo) | Self::Sft(grpo), Divisor::Tokens(normalizer)) => {
+                grpo.evaluate(sequences, normalizer, slopes)
+            }
             (Self::ActorCritic(it), Divisor::Tokens(normalizer)) => it.policy.evaluate(sequences, normalizer, slopes),
             (Self::Dpo(dpo), Divisor::Pairs(pairs)) => dpo.evaluate_pairs(sequences, *pairs, &mut slopes.log_probs),
             _ => unreachable!("an objective counts what it divides by"),

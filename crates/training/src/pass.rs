@@ -87,11 +87,18 @@ impl PolicyLearner {
         Ok(Scored { packed, found, values })
     }
 
-    /// What is remembered of a micro-batch that was scored before anything moved. Where KL is only watched, one micro-batch is enough to
-    /// see it: `compare` says whether it is this one.
+    /// Whether the reference is asked about the micro-batch `run`. Where KL is only watched, one micro-batch is enough to see it.
+    fn asks_reference(&self, run: &Range<usize>) -> bool {
+        let objective = &self.settings.objective;
+        objective.compares() || (run.start == 0 && objective.watches_kl())
+    }
+
+    /// What is remembered of a micro-batch that was scored before anything moved. `compare` says whether the reference is asked, if it is
+    /// not known what that says.
     fn firsts(&self, examples: &[&Example], scored: &Scored, compare: bool) -> Result<Vec<First>> {
         let old = per_example(examples, &scored.found.get(0)?)?;
-        let reference = compare.then(|| -> Result<_> {
+        let known = examples.iter().all(|example| example.reference.is_some());
+        let reference = (compare && !known).then(|| -> Result<_> {
             let found = self.reference.log_probs(&scored.packed, self.settings.temperature)?;
             per_example(examples, &found.get(0)?)
         });
@@ -99,7 +106,7 @@ impl PolicyLearner {
         let values = scored.values.as_ref().map(|values| per_example(examples, values)).transpose()?;
         let first = |(i, (old, example)): (usize, (Vec<f64>, &&Example))| First {
             weights: self.settings.staleness.weights(&old, &example.sampler, &example.ages),
-            reference: reference.as_ref().map(|lists| lists[i].clone()),
+            reference: example.reference.clone().or_else(|| reference.as_ref().map(|lists| lists[i].clone())),
             values: values.as_ref().map(|lists| lists[i].clone()).unwrap_or_default(),
             old,
         };
@@ -110,7 +117,7 @@ impl PolicyLearner {
     pub(crate) fn look(&self, examples: &[Example], chosen: &[usize], firsts: &mut [Option<First>]) -> Result<()> {
         for run in self.micro_batches(examples, chosen) {
             let part: Vec<&Example> = chosen[run.clone()].iter().map(|i| &examples[*i]).collect();
-            let compare = self.settings.objective.compares() || run.start == 0;
+            let compare = self.asks_reference(&run);
             let found = self.firsts(&part, &self.score(&part)?, compare)?;
             for (i, first) in chosen[run].iter().zip(found) {
                 firsts[*i] = Some(first);
@@ -134,7 +141,7 @@ impl PolicyLearner {
             let part: Vec<&Example> = at.iter().map(|i| &examples[*i]).collect();
             let scored = self.score(&part)?;
             if at.iter().any(|i| firsts[*i].is_none()) {
-                let compare = self.settings.objective.compares() || run.start == 0;
+                let compare = self.asks_reference(&run);
                 for (i, first) in at.iter().zip(self.firsts(&part, &scored, compare)?) {
                     firsts[*i] = Some(first);
                 }

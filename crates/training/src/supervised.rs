@@ -4,16 +4,7 @@ use candle_core::{Device, Result, Tensor};
 use stateset_algorithms::Schedule;
 use stateset_models::{Autograd, HostWeights, PackedBatch};
 
-use crate::{Gradients, Optimizer, OptimizerSettings, Variable, micro_batches};
-
-/// A conversation to imitate.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Demonstration {
-    /// Its token ids.
-    pub tokens: Vec<u32>,
-    /// Which of them the assistant said.
-    pub spoken: Vec<bool>,
-}
+use crate::{Demonstration, Gradients, Optimizer, OptimizerSettings, Variable, micro_batches};
 
 /// How demonstrations are cloned.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,7 +68,7 @@ impl Supervised {
     /// # Errors
     /// If a demonstration is longer than the context, or the arithmetic fails.
     pub fn step(&mut self, batch: &[Demonstration]) -> Result<SupervisedReport> {
-        let spoken: usize = batch.iter().map(|demo| demo.spoken.iter().filter(|spoken| **spoken).count()).sum();
+        let spoken: usize = batch.iter().map(Demonstration::spoken_tokens).sum();
         let lengths: Vec<usize> = batch.iter().map(|demo| demo.tokens.len()).collect();
         let (mut gradients, mut loss) = (Gradients::zeros(&self.variables), 0.0);
         for run in micro_batches(&lengths, self.settings.micro_batch_tokens) {

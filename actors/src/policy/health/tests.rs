@@ -45,6 +45,29 @@ fn a_ruling_names_its_evidence_and_what_it_changed() {
 }
 
 #[test]
+fn steps_without_episodes_trip_no_standard_rule() {
+    let rules = standard_rules(Profile::None, AutoAdjust::Always);
+    let policies = Policies { rules, ..Policies::default() };
+    let mut health = Health::default();
+    for step in 1..=40 {
+        let learner = StepReport { kl: f64::NAN, entropy: 1.0 / step as f64, ..ordinary(step).learner };
+        let (reward_mean, reward_std, success_rate) = (f64::NAN, f64::NAN, f64::NAN);
+        let (rollout_tokens, rollout_seconds) = (0, 0.0);
+        let row = StepMetrics {
+            reward_mean,
+            reward_std,
+            success_rate,
+            rollout_tokens,
+            rollout_seconds,
+            learner,
+            ..ordinary(step)
+        };
+        let verdict = health.examine(&policies, &row, Beside::WELL);
+        assert_eq!((verdict.rulings, verdict.status.status), (vec![], HealthLevel::Healthy), "step {step}");
+    }
+}
+
+#[test]
 fn every_kind_of_course_is_told() {
     let directives = vec![
         Directive::SkipStep,

@@ -21,8 +21,8 @@ use super::whiten::moments;
 /// | [`Best`]                | 1 for the best of the group, 0 for the others                            | RAFT, arXiv:2304.06767                   |
 ///
 /// Whitened means less the mean and divided by `sqrt(var + 1e-8)`, where an answer counts once for each of its tokens. An advantage is one
-/// for the whole answer; what other parties said between its tokens neither gets nor interrupts it (in verl's REINFORCE++ a tool's answer
-/// zeroes the return of every turn before it).
+/// for the whole answer; what other parties said between its tokens neither gets nor interrupts it (as in
+/// verl 0.9; before, a tool's answer zeroed the return of every turn before it).
 ///
 /// [`GroupStd`]: Self::GroupStd
 /// [`GroupPopulationStd`]: Self::GroupPopulationStd

@@ -60,6 +60,14 @@ fn a_critic_of_its_own_leaves_the_policys_gradient_alone_and_one_on_the_trunk_do
 }
 
 #[test]
+fn in_the_first_pass_every_ratio_is_one_and_whitened_advantages_come_to_nothing() {
+    let report = stepped(ppo(|ppo, critic| (ppo.epochs, critic.coef) = (1, 0.0)), &halves()).1;
+    assert_eq!(report.clip_fraction, 0.0);
+    // The mean of -r A over the tokens, with a mean A of 0.
+    assert!(report.loss.abs() < 1e-9 && report.grad_norm > 0.0, "{report:?}");
+}
+
+#[test]
 fn the_gradient_does_not_depend_on_micro_batches() {
     let step = |micro_batch_tokens| {
         let learner = with(
@@ -178,6 +186,16 @@ fn kl(learner: &PolicyLearner, groups: &[Group]) -> f64 {
         now.iter().zip(then).map(|(now, then)| f64::from(now.exp()) * f64::from(now - then)).sum()
     };
     now.iter().zip(&then).map(kl).sum::<f64>() / now.len() as f64
+}
+
+#[test]
+fn fisher_products_foretell_the_kl_of_a_step() {
+    // Almost undamped, a step of length sqrt(2 d / x^T F x) has a KL of d: the first part of it that is within the bound is (nearly) all of it.
+    let settings = Trpo { max_kl: 1e-4, damping: 1e-4, fisher_share: 1.0, ..Trpo::default() };
+    let mut learner = trpo(&settings, Network::Trunk);
+    let part = learner.step(&halves()).unwrap().lr;
+    let (kl, foretold) = (kl(&learner, &halves()), 1e-4 * part * part);
+    assert!(part >= 0.8 && (kl / foretold - 1.0).abs() < 0.05, "{kl:e} is not {foretold:e}; {part} of it");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Every algorithm: its gradient through the whole model.
 
-use stateset_algorithms::{ActorCritic, Advantage, Algorithm, Answer, Grpo, Sequence, Slopes};
+use candle_core::Tensor;
+use stateset_algorithms::{ActorCritic, Advantage, Algorithm, Answer, Grpo, Sequence, Slopes, Valued};
 use stateset_domain::{Group, Learner, Stream, Trajectory};
-use stateset_models::{Autograd, HostWeights, PackedBatch};
+use stateset_models::{Autograd, HostWeights, PackedBatch, ValueHead};
 use stateset_training::{Gradients, Objective, Variable};
 
 use crate::{BASE, distance, flat, group, learner, plain_descent};
@@ -59,7 +60,7 @@ impl Batch {
         }
         let mut slopes = Slopes::zeros(new.len());
         let evaluation = match objective {
-            Objective::Grpo(grpo) | Objective::ActorCritic(ActorCritic { policy: grpo, .. }) => {
+            Objective::Grpo(grpo) | Objective::Sft(grpo) | Objective::ActorCritic(ActorCritic { policy: grpo, .. }) => {
                 grpo.evaluate(&sequences, &grpo.normalizer(self.lengths.iter().copied()), &mut slopes)
             }
             Objective::Dpo(dpo) => dpo.evaluate_pairs(&sequences, self.lengths.len() / 2, &mut slopes.log_probs),
@@ -80,7 +81,7 @@ fn gradient(packed: &PackedBatch, slopes: &[f64]) -> Gradients {
     let mut gradients = Gradients::zeros(&variables);
     let found = model.log_probs(packed, 1.0).and_then(|found| {
         let found = found.get(0)?;
-        let slopes = candle_core::Tensor::from_slice(&slopes, slopes.len(), found.device())?;
+        let slopes = Tensor::from_slice(&slopes, slopes.len(), found.device())?;
         (found * slopes)?.sum_all()?.backward()
     });
     gradients.add(&variables, &found.unwrap()).unwrap();
@@ -106,11 +107,11 @@ fn gradients_through_the_whole_model_are_those_of_the_loss() {
         let objective = match Objective::from(algorithm) {
             Objective::Grpo(grpo) => Objective::Grpo(wide(grpo)),
             Objective::ActorCritic(it) => Objective::ActorCritic(ActorCritic { policy: wide(it.policy.clone()), ..it }),
-            dpo @ Objective::Dpo(_) => dpo,
+            other @ (Objective::Dpo(_) | Objective::Sft(_)) => other,
         };
         let batch = Batch::new(match &objective {
             Objective::Grpo(grpo) => grpo.advantage,
-            Objective::ActorCritic(_) | Objective::Dpo(_) => Advantage::Centred,
+            Objective::ActorCritic(_) | Objective::Dpo(_) | Objective::Sft(_) => Advantage::Centred,
         });
         let new = log_probs(&BASE.weights, &batch.packed);
         let gradients = gradient(&batch.packed, &batch.loss(&objective, &new, &batch.old).1);
@@ -129,6 +130,38 @@ fn gradients_through_the_whole_model_are_those_of_the_loss() {
         let numeric = (at(step) - at(-step)) / (2.0 * step);
         assert!((numeric / norm.powi(2) - 1.0).abs() < 0.02, "{algorithm:?}: {numeric} is not {}", norm.powi(2));
     }
+}
+
+#[test]
+fn a_critics_gradient_through_the_trunk_is_that_of_its_loss() {
+    let batch = Batch::new(Advantage::Centred);
+    let head = ValueHead::new(BASE.weights.config.hidden_size).unwrap();
+    let mut stream = Stream::new(9);
+    Autograd::update(&head.weight, |weights| weights.fill_with(|| (0.1 * stream.normal()) as f32)).unwrap();
+    let values = |weights: &HostWeights| -> (Autograd, Tensor) {
+        let model = Autograd::new(weights).unwrap();
+        let values = model.states(&batch.packed).and_then(|states| head.values(&states)).unwrap();
+        (model, values)
+    };
+    let returns: Vec<f64> = (0..batch.old.len()).map(|_| stream.uniform()).collect();
+    let loss = |found: &Tensor| {
+        let new: Vec<f64> = found.to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect();
+        let (mask, mut slopes) = (vec![true; new.len()], vec![0.0; new.len()]);
+        let valued = Valued { new: &new, old: &new, returns: &returns, mask: &mask };
+        (valued.evaluate(None, 1.0 / new.len() as f64, &mut slopes).loss, slopes)
+    };
+    let (model, found) = values(&BASE.weights);
+    let slopes: Vec<f32> = loss(&found).1.iter().map(|slope| *slope as f32).collect();
+    let slopes = Tensor::from_slice(&slopes, slopes.len(), found.device()).unwrap();
+    let back = (found * slopes).and_then(|loss| loss.sum_all()?.backward()).unwrap();
+    let variables = Variable::of(&model);
+    let mut gradients = Gradients::zeros(&variables);
+    gradients.add(&variables, &back).unwrap();
+    let norm = gradients.norm();
+    let step = 2e-3 / norm;
+    let at = |by: f64| loss(&values(&moved(&gradients, by)).1).0;
+    let numeric = (at(step) - at(-step)) / (2.0 * step);
+    assert!((numeric / norm.powi(2) - 1.0).abs() < 0.02, "{numeric} is not {}", norm.powi(2));
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn mean_reward(groups: &[Group]) -> f64 {
 
 #[test]
 fn a_random_policy_learns_to_say_the_rewarded_token_by_any_algorithm() {
-    for algorithm in Algorithm::ALL {
+    for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.samples()) {
         let course = course(algorithm);
         assert!(course[0] < 0.1, "{algorithm:?}: {course:?}");
         // A natural step goes as far as its bound lets it, and no further when the goal is near.

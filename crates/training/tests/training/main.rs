@@ -12,6 +12,7 @@ mod entropy;
 mod failures;
 mod kl;
 mod learning;
+mod offline;
 mod persistence;
 mod rollout;
 mod staleness;
@@ -87,7 +88,7 @@ fn settings() -> LearnerSettings {
 fn grpo(settings: &mut LearnerSettings) -> &mut Grpo {
     match &mut settings.objective {
         Objective::Grpo(grpo) => grpo,
-        Objective::Dpo(_) | Objective::ActorCritic(_) => panic!("not GRPO"),
+        Objective::Dpo(_) | Objective::ActorCritic(_) | Objective::Sft(_) => panic!("not GRPO"),
     }
 }
 
