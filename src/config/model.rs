@@ -156,6 +156,9 @@ pub struct Training {
     pub groups_per_step: u32,
     /// Episodes for each scenario, compared with one another. At least 2; default 8.
     pub group_size: u32,
+    /// How often, at the most, groups whose rewards are all equal are made up for before a step by as many further ones, of other scenarios;
+    /// such groups are then not learned from. 0 (default) never: they take their place in the batch.
+    pub max_resamples: u32,
     /// Step size of the optimizer, once warmed up. Above 0, at most 1; default 3e-4, which suits a model of a million parameters.
     pub learning_rate: f64,
     /// The learning rate's course.
@@ -217,6 +220,7 @@ impl Default for Training {
             steps: 60,
             groups_per_step: 16,
             group_size: 8,
+            max_resamples: 0,
             learning_rate: 3e-4,
             schedule: Schedule::default(),
             grpo: Grpo::default(),

@@ -337,3 +337,18 @@ fn every_profile_goes_with_every_algorithm() {
     };
     assert_eq!([bound("conservative"), bound("balanced"), bound("aggressive")], [0.005, 0.01, 0.02]);
 }
+
+#[test]
+fn a_reply_that_a_stop_text_ends_is_not_to_be_taken_for_one_that_was_cut_off() {
+    let masked = "training.grpo.mask_truncated=true";
+    assert!(loaded(DOMAIN, &[masked]).is_ok());
+    let refused = loaded(DOMAIN, &[masked, "agent.sampling.stop=[bye]"]).unwrap_err().to_string();
+    assert!(refused.contains("`training.grpo.mask_truncated` is true") && refused.contains("stop text"), "{refused}");
+}
+
+#[test]
+fn groups_are_made_up_for_only_where_they_are_compared() {
+    assert_eq!(loaded(DOMAIN, &["training.max_resamples=2"]).unwrap().training.max_resamples, 2);
+    let refused = loaded(DOMAIN, &["training.max_resamples=2", "training.algorithm=ppo"]).unwrap_err().to_string();
+    assert!(refused.contains("`training.max_resamples` is 2"), "{refused}");
+}

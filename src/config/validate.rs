@@ -42,6 +42,9 @@ pub fn validate(config: &Config, world: &World) -> Vec<Problem> {
     found.rung("environment.rung", &config.environment.rung, world.rungs.as_deref());
     rewards(config, &mut found);
     training(&config.training, &mut found);
+    let stops = config.agent.sampling.stop.is_empty();
+    let alike = "`false` with `agent.sampling.stop`: a reply that a stop text ended looks like one that was cut off";
+    found.check(stops || !config.training.grpo.mask_truncated, "training.grpo.mask_truncated", "true", alike);
     offline::validate(&config.training, &mut found);
     found.0.extend(world.data.iter().cloned());
     found.check(config.evaluation.episodes >= 1, "evaluation.episodes", config.evaluation.episodes, "at least 1");
@@ -159,6 +162,9 @@ fn training(training: &Training, found: &mut Findings) {
         false => (1, "at least 1"),
     };
     found.check(training.group_size >= least, "training.group_size", training.group_size, why);
+    let replaces = training.max_resamples == 0 || training.algorithm.compares() && training.sampled().0 > 0;
+    let instead = "0 where episodes are not compared with one another: every group teaches something";
+    found.check(replaces, "training.max_resamples", training.max_resamples, instead);
     found.check(
         in_unit(training.learning_rate),
         "training.learning_rate",

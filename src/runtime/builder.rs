@@ -416,6 +416,7 @@ fn plan(config: &Config) -> Course {
         steps: training.steps,
         groups_per_step,
         group_size,
+        max_resamples: training.max_resamples,
         save_every: training.save_every,
         eval_every: training.eval_every,
         eval_episodes: config.evaluation.episodes,

@@ -19,14 +19,17 @@ use crate::protocol::CheckpointerMsg;
 const REMEMBERED: &str = "health.json";
 
 impl Run {
-    /// Looks at a step before its weights are published. A step that is to be taken back is.
+    /// Looks at a step that has `asked` for so many episodes, before its weights are published. A step that is to be taken back is.
     pub(super) async fn examine(
         &mut self,
         metrics: &mut StepMetrics,
         snapshot: PolicySnapshot,
+        asked: u64,
     ) -> Result<(PolicySnapshot, Verdict), LearnerFailure> {
         let sound = snapshot.tensors().iter().all(|tensor| tensor.data.iter().all(|value| value.is_finite()));
-        let beside = Beside { sound, judge_drift: self.arguments.instruments.health.judge_drift() };
+        let planned = u64::from(self.arguments.plan.groups_per_step) * u64::from(self.arguments.plan.group_size);
+        let rounds = asked as f64 / planned.max(1) as f64;
+        let beside = Beside { sound, judge_drift: self.arguments.instruments.health.judge_drift(), rounds };
         let verdict = self.health.examine(&self.arguments.policies, metrics, beside);
         if !verdict.skip {
             return Ok((snapshot, verdict));

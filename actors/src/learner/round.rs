@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::run::Run;
 use super::step::Batch;
 use super::{LearnerArguments, LearnerFailure};
-use crate::policy::{Decision, Harvest, Place, RecordedStep, Round, Summary, Task};
+use crate::policy::{Decision, Harvest, Place, Plan, RecordedStep, Round, Summary, Task, informative};
 use crate::protocol::{Assignment, EnvironmentMsg, Evaluation, LearnerMsg, Ticket, Undelivered};
 
 /// Trajectories that an [`Evaluation`] shows.
@@ -26,6 +26,11 @@ pub(super) struct Rollout {
     consumed: bool,
     /// The weights that the batch led to, if the journal knows.
     committed: Option<Digest>,
+    /// What the journal holds of groups that may yet be asked for.
+    recorded: RecordedStep,
+    /// Groups so far, and how often some were made up for.
+    groups: u32,
+    resamples: u32,
     /// For training, the step that it is for, from 1; for an evaluation, the steps that its policy has taken.
     step: u64,
     started: Instant,
@@ -35,7 +40,32 @@ pub(super) struct Rollout {
     pending: VecDeque<(EpisodeId, u32)>,
 }
 
+/// Members without which a group of a training step is not one.
+fn comparable(plan: &Plan) -> usize {
+    plan.group_size.min(2) as usize
+}
+
 impl Rollout {
+    /// The episodes that are to make up for groups of a round that is done and whose rewards are all equal, if any are.
+    fn wanted(&self, plan: &Plan) -> Option<Vec<EpisodeId>> {
+        if self.task != Task::Train || self.resamples >= plan.max_resamples {
+            return None;
+        }
+        let found = self.round.informative(comparable(plan)) as u32;
+        let missing = plan.groups_per_step.saturating_sub(found);
+        (missing > 0).then(|| plan.further(self.step, self.groups, missing))
+    }
+
+    /// Takes further groups in, and says how many of their episodes the journal holds.
+    fn extend(&mut self, episodes: Vec<EpisodeId>) -> u64 {
+        self.groups = episodes.last().map_or(self.groups, |last| last.group.index + 1);
+        self.resamples += 1;
+        self.round.extend(episodes);
+        let remembered = self.round.remember(self.recorded.part(|id| self.round.holds(id)));
+        self.pending.extend(self.round.awaited().map(|episode| (episode, 1)));
+        remembered
+    }
+
     /// Notes how long the round took if it is done now.
     fn look_at_clock(&mut self) {
         if self.round.is_done() {
@@ -65,18 +95,44 @@ impl Run {
     }
 
     /// The round of `task` as it begins after `taken` optimizer steps, without what is `recorded` of it.
-    fn begin_round(&self, task: Task, step: u64, taken: u64, recorded: RecordedStep) -> Rollout {
+    fn begin_round(&self, task: Task, step: u64, taken: u64, mut recorded: RecordedStep) -> Rollout {
         tracing::debug!(step = taken, ?task, "rollout begins");
         let LearnerArguments { plan, epoch, retries, .. } = &self.arguments;
         let mut round = Round::new(*epoch, *retries, plan.episodes(task, taken));
         let (consumed, committed) = (recorded.consumed.is_some(), recorded.committed);
-        let episodes = round.remember(recorded);
+        self.replayed(step, round.remember(recorded.part(|id| round.holds(id))));
+        let pending = round.awaited().map(|episode| (episode, 1)).collect();
+        let started = Instant::now();
+        Rollout {
+            task,
+            round,
+            seconds: 0.0,
+            consumed,
+            committed,
+            recorded,
+            groups: plan.groups_per_step,
+            resamples: 0,
+            step,
+            started,
+            failure: None,
+            pending,
+        }
+    }
+
+    fn replayed(&self, step: u64, episodes: u64) {
         if episodes > 0 {
             self.emit(Event::EpisodesReplayed { step, episodes });
         }
-        let pending = round.awaited().map(|episode| (episode, 1)).collect();
-        let started = Instant::now();
-        Rollout { task, round, seconds: 0.0, consumed, committed, step, started, failure: None, pending }
+    }
+
+    /// The next round, if it can be used: it is done, and what has to be made up for has been.
+    pub(super) fn next_round(&mut self) -> Option<Rollout> {
+        while let Some(first) = self.rounds.front_mut().filter(|first| first.round.is_done()) {
+            let Some(further) = first.wanted(&self.arguments.plan) else { return self.rounds.pop_front() };
+            let (step, remembered) = (first.step, first.extend(further));
+            self.replayed(step, remembered);
+        }
+        None
     }
 
     /// Issues tickets while there are permits, to earlier rounds first. Permits come back before the news that they do, so that every
@@ -183,8 +239,9 @@ impl Run {
     /// Uses the episodes of a round that is done.
     pub(super) async fn reap(&mut self, rollout: Rollout) -> Result<(), LearnerFailure> {
         let Rollout { task, round, seconds: rollout_seconds, consumed, committed, failure, .. } = rollout;
-        let comparable = if task == Task::Train { self.arguments.plan.group_size.min(2) } else { 1 };
-        let Harvest { groups, counts } = round.harvest(comparable as usize);
+        let plan = &self.arguments.plan;
+        let comparable = if task == Task::Train { comparable(plan) } else { 1 };
+        let Harvest { groups, counts } = round.harvest(comparable);
         // A round that asked for nothing lacks nothing: the learner has something else to learn from.
         if groups.is_empty() && counts.started > 0 {
             let (step, failed, episodes) = (self.step, counts.failed, counts.started);
@@ -192,7 +249,16 @@ impl Run {
             return Err(LearnerFailure::Barren { step, failed, episodes, last });
         }
         match task {
-            Task::Train => self.train(Batch { groups, counts, rollout_seconds, consumed, committed }).await?,
+            Task::Train => {
+                let summary = Summary::of(groups.iter().flat_map(|group| &group.members));
+                let (groups, flat) = if plan.max_resamples > 0 {
+                    let (groups, flat) = informative(groups);
+                    (groups, Some(flat))
+                } else {
+                    (groups, None)
+                };
+                self.train(Batch { groups, summary, flat, counts, rollout_seconds, consumed, committed }).await?;
+            }
             Task::Evaluate(purpose) => self.evaluate(purpose, groups, counts),
             Task::Finish => {}
         }

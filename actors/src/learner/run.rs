@@ -100,7 +100,7 @@ impl Run {
                 Task::Finish => return self.finish(FinishReason::Completed).await,
                 task @ (Task::Train | Task::Evaluate(_)) => self.open_rounds(task).await,
             }
-            let Some(done) = self.rounds.pop_front_if(|rollout| rollout.round.is_done()) else { break };
+            let Some(done) = self.next_round() else { break };
             self.reap(done).await?;
         }
         self.admit();

@@ -16,6 +16,10 @@ use crate::protocol::{HealthMsg, LearnerMsg};
 /// What an optimizer step is taken on.
 pub(super) struct Batch {
     pub(super) groups: Vec<Group>,
+    /// Of all episodes that were rolled out for it, whether they are learned from or not.
+    pub(super) summary: Summary,
+    /// The share of their groups whose rewards are all equal, if such groups were to be made up for.
+    pub(super) flat: Option<f64>,
     pub(super) counts: EpisodeCounts,
     pub(super) rollout_seconds: f64,
     /// The journal holds it already.
@@ -27,6 +31,7 @@ pub(super) struct Batch {
 /// The optimizer step in flight: what is known of it before it is taken.
 pub(super) struct Stepping {
     summary: Summary,
+    flat: Option<f64>,
     counts: EpisodeCounts,
     rollout_seconds: f64,
     started: Instant,
@@ -37,15 +42,14 @@ pub(super) struct Stepping {
 impl Run {
     /// Begins an optimizer step. [`LearnerMsg::StepTaken`] says how it went.
     pub(super) async fn train(&mut self, batch: Batch) -> Result<(), LearnerFailure> {
-        let Batch { groups, counts, rollout_seconds, consumed, committed: recorded } = batch;
+        let Batch { groups, summary, flat, counts, rollout_seconds, consumed, committed: recorded } = batch;
         if !consumed {
             let episodes = groups.iter().flat_map(|group| &group.members).map(|member| member.episode).collect();
             let record = Record::BatchConsumed { step: self.step + 1, episodes };
             self.write_down(record, Durability::Process).await?;
         }
-        let summary = Summary::of(groups.iter().flat_map(|group| &group.members));
         tracing::debug!(step = self.step, groups = groups.len(), "optimizer step begins");
-        self.stepping = Some(Stepping { summary, counts, rollout_seconds, started: Instant::now(), recorded });
+        self.stepping = Some(Stepping { summary, flat, counts, rollout_seconds, started: Instant::now(), recorded });
         let step = move |learner: &mut Box<dyn Learner>| -> Result<_, LearnerError> {
             Ok((learner.step(&groups)?, learner.snapshot()?))
         };
@@ -68,7 +72,9 @@ impl Run {
     ) -> Result<(), LearnerFailure> {
         let (report, snapshot) = outcome?;
         let Some(stepping) = self.stepping.take() else { return Ok(()) };
-        let Stepping { summary, counts, rollout_seconds, started, recorded } = stepping;
+        let Stepping { summary, flat, counts, rollout_seconds, started, recorded } = stepping;
+        // The learner has seen what was left of them.
+        let report = StepReport { frac_zero_std_groups: flat.unwrap_or(report.frac_zero_std_groups), ..report };
         let train_seconds = started.elapsed().as_secs_f64();
         self.step += 1;
         self.episodes += counts;
@@ -84,7 +90,7 @@ impl Run {
             train_seconds,
             learner: report,
         };
-        let (snapshot, verdict) = self.examine(&mut metrics, snapshot).await?;
+        let (snapshot, verdict) = self.examine(&mut metrics, snapshot, counts.started).await?;
         let policy_digest = snapshot.digest();
         // What the run goes back from is never served.
         if verdict.rewind.is_none() {

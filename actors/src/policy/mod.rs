@@ -3,6 +3,7 @@
 mod health;
 mod plan;
 mod recollection;
+mod resampling;
 mod round;
 mod summary;
 mod suspicion;
@@ -13,6 +14,7 @@ pub use health::{
 };
 pub use plan::{Place, Plan, Task};
 pub use recollection::{Recollection, RecordedStep};
+pub use resampling::{informative, is_informative};
 pub use round::{Decision, Harvest, Retries, Round};
 pub use summary::Summary;
 pub use suspicion::suspect;

@@ -1,5 +1,7 @@
 //! What a run does next: a function of how far it has come, and of nothing that a crash could lose.
 
+use std::ops::Range;
+
 use stateset_domain::{EpisodeId, GroupId, Purpose, Sampling, Split};
 
 /// What a run is made of.
@@ -13,6 +15,8 @@ pub struct Plan {
     pub groups_per_step: u32,
     /// Episodes a group (`G`).
     pub group_size: u32,
+    /// How often, at the most, groups whose rewards are all equal are made up for by further ones before a step; 0 never.
+    pub max_resamples: u32,
     /// Steps between two checkpoints; 0 saves at the end only.
     pub save_every: u64,
     /// Steps between two evaluations; 0 evaluates the base and the final policy only.
@@ -85,8 +89,7 @@ impl Plan {
             Task::Evaluate(purpose) => (purpose, step, self.eval_episodes, 1),
             Task::Finish => return Vec::new(),
         };
-        let group = |index| GroupId { purpose, step, index };
-        (0..groups).flat_map(|index| (0..size).map(move |member| EpisodeId { group: group(index), member })).collect()
+        members(purpose, step, 0..groups, size)
     }
 
     /// Where `episode` takes place. Training walks through the kit, `P` scenarios a step; evaluations use its first scenarios.
@@ -95,15 +98,19 @@ impl Plan {
         let GroupId { purpose, step, index } = episode.group;
         let index = u64::from(index);
         match purpose {
-            Purpose::Train => Place {
-                split: Split::Train,
-                index: (step - 1) * u64::from(self.groups_per_step) + index,
-                sampling: self.sampling.clone(),
-            },
+            Purpose::Train => {
+                Place { split: Split::Train, index: self.scenario(step, index), sampling: self.sampling.clone() }
+            }
             Purpose::EvaluateSampled => Place { split: Split::HeldOut, index, sampling: self.sampling.clone() },
             Purpose::EvaluateGreedy => Place { split: Split::HeldOut, index, sampling: self.sampling.greedy() },
         }
     }
+}
+
+/// The episodes of some groups of a round, in order.
+pub(super) fn members(purpose: Purpose, step: u64, groups: Range<u32>, size: u32) -> Vec<EpisodeId> {
+    let group = |index| GroupId { purpose, step, index };
+    groups.flat_map(|index| (0..size).map(move |member| EpisodeId { group: group(index), member })).collect()
 }
 
 fn is_multiple(step: u64, every: u64) -> bool {
@@ -121,6 +128,7 @@ mod tests {
             steps: 5,
             groups_per_step: 3,
             group_size: 2,
+            max_resamples: 0,
             save_every: 2,
             eval_every: 0,
             eval_episodes: 4,

@@ -25,6 +25,16 @@ pub struct RecordedStep {
     pub committed: Option<Digest>,
 }
 
+impl RecordedStep {
+    /// Hands over what is recorded of the episodes that `holds` is true for.
+    #[must_use]
+    pub fn part(&mut self, holds: impl Fn(EpisodeId) -> bool) -> Self {
+        let (accepted, rest) = std::mem::take(&mut self.accepted).into_iter().partition(|(id, _)| holds(*id));
+        self.accepted = rest;
+        Self { accepted, consumed: self.consumed.clone(), committed: self.committed }
+    }
+}
+
 impl Recollection {
     /// What `entries` hold of the steps after `step`.
     pub fn of(entries: impl IntoIterator<Item = Entry>, step: u64) -> Self {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use stateset_domain::{EpisodeCounts, EpisodeId, FailureKind, Group, GroupId, Trajectory};
 
 use super::RecordedStep;
+use super::resampling::is_informative;
 
 /// How often an episode is attempted, and how long to wait in between: doubling, up to a cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,28 @@ impl Round {
     pub fn new(epoch: u64, retries: Retries, episodes: impl IntoIterator<Item = EpisodeId>) -> Self {
         let episodes: BTreeMap<_, _> = episodes.into_iter().map(|id| (id, Standing::Live { attempt: 1 })).collect();
         Self { epoch, retries, open: episodes.len(), episodes }
+    }
+
+    /// More episodes are wanted.
+    pub fn extend(&mut self, episodes: impl IntoIterator<Item = EpisodeId>) {
+        for id in episodes {
+            self.episodes.entry(id).or_insert_with(|| {
+                self.open += 1;
+                Standing::Live { attempt: 1 }
+            });
+        }
+    }
+
+    /// How many groups have `min_members` that can be compared and differ.
+    #[must_use]
+    pub fn informative(&self, min_members: usize) -> usize {
+        let mut groups: BTreeMap<GroupId, Vec<f64>> = BTreeMap::new();
+        for (id, standing) in &self.episodes {
+            if let Standing::Finished(trajectory) = standing {
+                groups.entry(id.group).or_default().extend(trajectory.reward.map(f64::from));
+            }
+        }
+        groups.values().filter(|rewards| rewards.len() >= min_members && is_informative(rewards)).count()
     }
 
     /// Takes in what the journal holds of this round, and says how many episodes need not be rolled out again. Once its batch was
@@ -278,6 +301,18 @@ mod tests {
         assert_eq!(harvest.counts, EpisodeCounts { started: 6, completed: 5, failed: 1, duplicated: 0 });
         assert_eq!(harvest.counts.lost(), 0);
         assert_eq!(harvest.groups.len(), 2, "a group of one has nobody to be compared with");
+    }
+
+    #[test]
+    fn a_round_that_is_extended_awaits_what_is_new_and_nothing_twice() {
+        let rewarded = |id: EpisodeId, reward| Box::new(Trajectory { reward: Some(reward), ..*finished(id) });
+        let mut round = round();
+        for (id, reward) in ids().into_iter().zip([1.0, 0.0, 1.0, 1.0, 0.5]) {
+            round.complete(EPOCH, rewarded(id, reward));
+        }
+        assert_eq!((round.informative(2), round.informative(1)), (1, 1), "the third group has but one member");
+        round.extend([id(0, 0), id(3, 0)]);
+        assert_eq!(round.awaited().collect::<Vec<_>>(), [id(2, 1), id(3, 0)]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod crashes;
 mod health;
 mod journal;
 mod recorder;
+mod resampling;
 mod rig;
 mod runs;
 mod trajectories;

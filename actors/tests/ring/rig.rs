@@ -61,6 +61,7 @@ impl Default for Rig {
                 steps: 4,
                 groups_per_step: 3,
                 group_size: 4,
+                max_resamples: 0,
                 save_every: 2,
                 eval_every: 0,
                 eval_episodes: 10,

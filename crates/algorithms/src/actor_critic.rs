@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::whiten;
-use crate::{Aggregation, Algorithm, Credit, Critic, Grpo, KlEstimator, Played, Section, Surrogate, Trpo};
+use crate::{Aggregation, Algorithm, Credit, Critic, Grpo, KlControl, KlEstimator, Played, Section, Surrogate, Trpo};
 
 /// Proximal policy optimisation (arXiv:1707.06347), in the form that language models are trained with (arXiv:2203.02155).
 ///
@@ -24,6 +24,11 @@ pub struct Ppo {
     pub kl: KlEstimator,
     /// What a nat of it costs, taken from each token's reward. At least 0; default 0.
     pub kl_coef: f64,
+    /// The KL(policy, reference) to keep, nats per token, by moving that cost after every step. Above 0; default none: the cost stays. (How
+    /// far one step may move the policy is `target_kl`.)
+    pub kl_target: Option<f64>,
+    /// Over how many episodes the cost may change by a fifth towards that target. Above 0; default 10000, as in verl.
+    pub kl_horizon: f64,
     /// Whether rewards are scaled to a standard deviation of 1 about their mean. Default false.
     pub whiten_rewards: bool,
     /// Whether advantages are scaled to mean 0 and standard deviation 1 over the batch's tokens. Default true.
@@ -46,6 +51,8 @@ impl Default for Ppo {
             entropy_coef: 0.0,
             kl: KlEstimator::K1,
             kl_coef: 0.0,
+            kl_target: None,
+            kl_horizon: 1e4,
             whiten_rewards: false,
             whiten_advantages: true,
             epochs: 4,
@@ -67,7 +74,8 @@ impl Ppo {
     /// Everything that is wrong with these settings, one sentence each; empty if nothing is.
     #[must_use]
     pub fn validate(&self) -> Vec<String> {
-        let mut problems = Grpo { kl_coef: self.kl_coef, ..self.policy() }.validate();
+        let Self { kl_coef, kl_target, kl_horizon, .. } = *self;
+        let mut problems = Grpo { kl_coef, kl_target, kl_horizon, ..self.policy() }.validate();
         if self.mini_batches == 0 {
             problems.push("mini_batches must be at least 1, but is 0".to_owned());
         }
@@ -116,6 +124,8 @@ pub struct ActorCritic {
     pub critic: Critic,
     /// How KL(policy, reference) is estimated for the penalty, and what a nat of it costs.
     pub penalty: (KlEstimator, f64),
+    /// How that cost is adapted, if it is.
+    pub kl_control: Option<KlControl>,
     /// Whether rewards are scaled.
     pub whiten_rewards: bool,
     /// Whether advantages are.
@@ -133,10 +143,17 @@ impl ActorCritic {
     #[must_use]
     pub fn ppo(ppo: &Ppo, critic: Critic) -> Self {
         let Ppo { kl, kl_coef, whiten_rewards, whiten_advantages, mini_batches, target_kl, .. } = *ppo;
-        let penalty = (kl, kl_coef);
-        let policy = ppo.policy();
-        let trust_region = None;
-        Self { policy, critic, penalty, whiten_rewards, whiten_advantages, mini_batches, target_kl, trust_region }
+        Self {
+            policy: ppo.policy(),
+            critic,
+            penalty: (kl, kl_coef),
+            kl_control: ppo.kl_target.map(|target| KlControl { target, horizon: ppo.kl_horizon }),
+            whiten_rewards,
+            whiten_advantages,
+            mini_batches,
+            target_kl,
+            trust_region: None,
+        }
     }
 
     /// A2C with that critic.
@@ -202,7 +219,13 @@ impl Section for Ppo {
     }
 
     fn idle(&self, _algorithm: Algorithm) -> Vec<(&'static str, &'static str)> {
-        if self.kl_coef > 0.0 { Vec::new() } else { vec![("kl", "a `kl_coef` above 0")] }
+        let pays = self.kl_coef > 0.0;
+        let idle = [
+            (pays, "kl", "a `kl_coef` above 0"),
+            (pays, "kl_target", "a `kl_coef` above 0"),
+            (self.kl_target.is_some(), "kl_horizon", "a `kl_target`"),
+        ];
+        idle.into_iter().filter(|(used, ..)| !used).map(|(_, key, who)| (key, who)).collect()
     }
 }
 

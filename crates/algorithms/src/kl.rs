@@ -28,6 +28,17 @@ pub enum KlEstimator {
     K3,
 }
 
+/// Where a policy pays for its distance from the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KlIn {
+    /// In the loss: each token is pulled back by itself.
+    #[default]
+    Loss,
+    /// In the reward, before it is compared with others: what strayed has to be worth it.
+    Reward,
+}
+
 impl KlEstimator {
     /// The estimate at a token, nats.
     #[must_use]

@@ -6,9 +6,41 @@
 
 use std::f64::consts::PI;
 
-use crate::{Decay, Schedule};
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate moves after its warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// It stays.
+    #[default]
+    Constant,
+    /// It falls in a straight line, to 0 just after the last step.
+    Linear,
+    /// It falls along half a cosine, to 0 just after the last step.
+    Cosine,
+}
+
+/// The learning rate's course over a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Schedule {
+    /// What follows the warm-up: `constant` (default: rewards, not a horizon, say when a run is over), `linear` or `cosine`.
+    pub kind: Decay,
+    /// Optimizer steps over which the rate rises to its full value. 0 (default) starts there.
+    pub warmup_steps: u64,
+}
 
 impl Schedule {
+    /// Everything that is wrong with these settings in a run of `total` steps; empty if nothing is.
+    #[must_use]
+    pub fn validate(&self, total: u64) -> Vec<String> {
+        if self.warmup_steps < total.max(1) {
+            return Vec::new();
+        }
+        vec![format!("warmup_steps must be fewer than the run's {total} steps, but is {}", self.warmup_steps)]
+    }
+
     /// What the learning rate is multiplied by at `step`, the first being 1, of `total`. In `[0, 1]`; past `total` a decaying schedule
     /// stays at 0.
     #[must_use]
@@ -32,6 +64,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_warm_up_must_end_before_the_run_does() {
+        let schedule = Schedule { kind: Decay::Cosine, warmup_steps: 10 };
+        assert!(schedule.validate(11).is_empty() && Schedule::default().validate(1).is_empty());
+        assert_eq!(schedule.validate(10), ["warmup_steps must be fewer than the run's 10 steps, but is 10"]);
+        assert!(serde_json::from_str::<Schedule>(r#"{"kind": "cosine", "warmup": 3}"#).is_err());
+    }
 
     fn course(kind: Decay, warmup_steps: u64, total: u64) -> Vec<f64> {
         (1..=total).map(|step| Schedule { kind, warmup_steps }.multiplier(step, total)).collect()

@@ -8,6 +8,7 @@ use crate::{Digest, EpisodeId, FailureKind, StepMetrics, Trajectory};
 
 /// One fact about a run.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one step for a hundred episodes, whose trajectories are boxed")]
 pub enum Record {
     /// An episode was finished, judged, and taken in.
     EpisodeAccepted(Box<Trajectory>),

@@ -36,7 +36,7 @@ pub struct StepReport {
     /// The largest of them.
     #[serde(default)]
     pub staleness_max: u64,
-    /// Tokens of episodes with credit that were too stale to count.
+    /// Tokens of episodes with credit that were too stale to count, or that the policy had left too far behind.
     #[serde(default)]
     pub tokens_dropped: u64,
     /// Stale tokens that counted in part.
@@ -48,6 +48,12 @@ pub struct StepReport {
     /// The share of the returns' variance that the critic's values had explained before the step.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "or_nothing")]
     pub explained_variance: Option<f64>,
+    /// The weight of the KL term or of the penalty in this step, where it is adapted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl_coef: Option<f64>,
+    /// What a nat of entropy earned in this step, where that is adapted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy_coef: Option<f64>,
     /// Tokens that went through the trainer's forward pass.
     pub train_tokens: u64,
     /// The step taught nothing: its loss or gradient was not finite, or a health rule took it back.

@@ -129,9 +129,33 @@ impl Trajectory {
         self.mask.iter().filter(|sampled| **sampled).count()
     }
 
+    /// Whether a reply was cut off before the policy had ended it. One that a stop text ended looks the same: the policy did not end that
+    /// either.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.spans.iter().any(|span| span.role == Role::Assistant && span.sampled.end < span.tokens.end)
+    }
+
     /// Whether the episode ended with every check passed.
     #[must_use]
     pub fn succeeded(&self) -> bool {
         matches!(self.outcome, Outcome::Completed { success: true })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GroupId, Purpose};
+
+    #[test]
+    fn a_reply_that_had_to_be_closed_was_truncated() {
+        let group = GroupId { purpose: Purpose::Train, step: 1, index: 0 };
+        let mut trajectory = Trajectory::new(EpisodeId { group, member: 0 }, "s");
+        trajectory.push_context(Role::User, &[1, 5, 4]);
+        trajectory.push_sampled(&[2], &[6, 4], &[-1.0; 2], PolicyVersion(0), &[]);
+        assert!(!trajectory.is_truncated());
+        trajectory.push_sampled(&[2], &[6, 7], &[-1.0; 2], PolicyVersion(0), &[4]);
+        assert!(trajectory.is_truncated());
     }
 }

@@ -40,6 +40,7 @@ struct EntryDef {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Record")]
+#[expect(clippy::large_enum_variant, reason = "as large as what it mirrors")]
 enum RecordDef {
     EpisodeAccepted(#[serde(with = "boxed")] Box<Trajectory>),
     EpisodeFailed {

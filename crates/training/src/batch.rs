@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use stateset_algorithms::Turn;
 use stateset_algorithms::advantage::is_flat;
-use stateset_algorithms::{Answer, Grpo, Turn};
 use stateset_domain::{Group, LearnerError, PolicyVersion, Role, Trajectory};
 use stateset_models::PackedBatch;
 
@@ -60,6 +60,14 @@ impl Example {
         })
     }
 
+    /// Leaves nothing of it to be learned from.
+    fn mask(&mut self) {
+        self.scored.fill(false);
+        self.sampler.clear();
+        self.ages.clear();
+        self.advantages.clear();
+    }
+
     /// How many tokens are scored.
     #[must_use]
     pub fn scored_tokens(&self) -> usize {
@@ -88,40 +96,35 @@ fn turns(trajectory: &Trajectory, scored: usize) -> Result<Vec<Turn>, LearnerErr
 /// What an optimizer step is made from.
 pub(crate) struct Batch {
     pub(crate) examples: Vec<Example>,
+    /// How many examples each group has, one group after the other.
+    pub(crate) sizes: Vec<usize>,
     pub(crate) frac_zero_std_groups: f64,
 }
 
 impl Batch {
-    /// Advantages, spread over every sampled token of a member, for a policy that is at version `now`.
-    pub(crate) fn of_members(groups: &[Group], grpo: &Grpo, now: PolicyVersion) -> Result<Self, LearnerError> {
-        let mut answers = Vec::new();
-        for group in groups {
-            let rewards = rewards(group)?;
-            let sampled = group.members.iter().map(|member| member.mask.iter().filter(|sampled| **sampled).count());
-            answers
-                .push(rewards.iter().zip(sampled).map(|(reward, tokens)| Answer { reward: *reward, tokens }).collect());
-        }
-        let advantages = grpo.advantage.estimate(&answers);
-        let members = groups.iter().flat_map(|group| &group.members).zip(advantages.into_iter().flatten());
-        let examples = members.map(|(member, advantage)| Example::new(member, advantage, now));
-        let examples = examples.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { examples, frac_zero_std_groups: frac_flat(groups) })
-    }
-
-    /// Every episode by itself; what it is worth is a critic's to say.
+    /// Every episode; what it is worth is yet to be said.
     pub(crate) fn of_episodes(groups: &[Group], now: PolicyVersion) -> Result<Self, LearnerError> {
         for group in groups {
             rewards(group)?;
         }
         let members = groups.iter().flat_map(|group| &group.members);
         let examples = members.map(|member| Example::new(member, 0.0, now)).collect::<Result<_, _>>()?;
-        Ok(Self { examples, frac_zero_std_groups: frac_flat(groups) })
+        let sizes = groups.iter().map(|group| group.members.len()).collect();
+        Ok(Self { examples, sizes, frac_zero_std_groups: frac_flat(groups) })
+    }
+
+    /// The same, but nothing is learned from `groups`' episodes of which a reply was cut off.
+    pub(crate) fn without_truncated(mut self, groups: &[Group]) -> Self {
+        let members = groups.iter().flat_map(|group| &group.members);
+        let cut = self.examples.iter_mut().zip(members).filter(|(_, member)| member.is_truncated());
+        cut.for_each(|(example, _)| example.mask());
+        self
     }
 
     /// Of each group the first of the best episodes and the first of the worst, one after the other. A pair of which neither is better
     /// has no credit.
     pub(crate) fn of_pairs(groups: &[Group], now: PolicyVersion) -> Result<Self, LearnerError> {
-        let mut examples = Vec::new();
+        let (mut examples, mut sizes) = (Vec::new(), Vec::new());
         for group in groups {
             let rewards = rewards(group)?;
             let first = |wanted: f64| rewards.iter().position(|reward| *reward == wanted).unwrap_or(0);
@@ -131,12 +134,13 @@ impl Batch {
             let Some(rejected) = group.members.get(rejected) else { continue };
             let pair = [(&group.members[chosen], credit), (rejected, -credit)];
             if pair.iter().all(|(member, _)| member.sampled_tokens() > 0) {
+                sizes.push(pair.len());
                 for (member, credit) in pair {
                     examples.push(Example::new(member, credit, now)?);
                 }
             }
         }
-        Ok(Self { examples, frac_zero_std_groups: frac_flat(groups) })
+        Ok(Self { examples, sizes, frac_zero_std_groups: frac_flat(groups) })
     }
 }
 

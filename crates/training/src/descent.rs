@@ -1,7 +1,6 @@
 //! A step as passes of gradient descent over its batch.
 
 use candle_core::Result;
-use stateset_algorithms::Played;
 use stateset_domain::{StepReport, Stream};
 
 use crate::batch::Batch;
@@ -12,8 +11,8 @@ use crate::{Example, PolicyLearner};
 const TOO_FAR: f64 = 1.5;
 
 impl PolicyLearner {
-    /// Looks at the whole batch first, where credit depends on it, and gives that.
-    pub(crate) fn look_first(&self, batch: &mut Batch, report: &mut StepReport) -> Result<Vec<Option<First>>> {
+    /// Looks at the whole batch before anything moves, where credit or the order of updates depends on it.
+    pub(crate) fn look_first(&self, batch: &Batch, report: &mut StepReport) -> Result<Vec<Option<First>>> {
         let mut firsts: Vec<Option<First>> = batch.examples.iter().map(|_| None).collect();
         if !self.settings.objective.looks_first() {
             return Ok(firsts);
@@ -21,26 +20,6 @@ impl PolicyLearner {
         let scored: Vec<usize> = scored(&batch.examples).collect();
         self.look(&batch.examples, &scored, &mut firsts)?;
         report.train_tokens += tokens(&batch.examples, &scored);
-        if let Some(it) = self.settings.objective.actor_critic() {
-            let charge = |first: &First| -> Vec<f64> {
-                let tokens = 0..first.old.len();
-                tokens.map(|t| first.reference.as_ref().map_or(0.0, |at| it.penalty(first.old[t], at[t]))).collect()
-            };
-            let penalties: Vec<Vec<f64>> = firsts.iter().flatten().map(charge).collect();
-            let known = scored.iter().zip(firsts.iter().flatten()).zip(&penalties);
-            let played: Vec<Played<'_>> = known
-                .map(|((i, first), penalties)| {
-                    let Example { turns, reward, .. } = &batch.examples[*i];
-                    Played { turns, reward: *reward, values: &first.values, penalties }
-                })
-                .collect();
-            let credits = it.credit(&played);
-            for (i, credit) in scored.iter().zip(credits) {
-                let example = &mut batch.examples[*i];
-                (example.advantages, example.returns, example.learned) =
-                    (credit.advantages, credit.returns, credit.learned);
-            }
-        }
         Ok(firsts)
     }
 
@@ -85,6 +64,7 @@ impl PolicyLearner {
             }
             if epoch == 0 {
                 report_first(examples, &firsts, report);
+                report.tokens_dropped += sum.let_go as u64;
                 report.loss = (sum.evaluation.loss + sum.values.loss) / norms.len().max(1) as f64;
                 report.grad_norm = norms.iter().sum::<f64>() / norms.len().max(1) as f64;
                 if self.critic.is_some() {

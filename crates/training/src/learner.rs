@@ -1,7 +1,7 @@
 //! The learner: groups in, a better policy out.
 
 use serde::{Deserialize, Serialize};
-use stateset_algorithms::{Schedule, Staleness};
+use stateset_algorithms::{Adapted, Schedule, Staleness};
 use stateset_domain::{Adjustments, Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport};
 use stateset_models::{Autograd, Pretrained, read_tensors, write_tensors};
 
@@ -45,11 +45,13 @@ pub struct PolicyLearner {
     /// What the optimizer moves: the model, and a critic's head on it.
     pub(crate) variables: Vec<Variable>,
     pub(crate) optimizer: Optimizer,
-    /// As made; the temperature and the weight of the KL term as adjusted since.
+    /// As made; the temperature and the objective's coefficients as adjusted and adapted since.
     pub(crate) settings: LearnerSettings,
-    /// What the temperature and the weight of the KL term were made as.
-    made: (f32, f64),
+    pub(crate) made: Made,
     lr_scale: f64,
+    /// The weight of the KL term as made or adjusted, before what [`Adapted`] makes of it.
+    pub(crate) kl_coef: f64,
+    pub(crate) adapted: Adapted,
     /// What there was before the last step, if it can be taken back.
     before: Option<Standing>,
     pub(crate) step: u64,
@@ -57,11 +59,19 @@ pub struct PolicyLearner {
     pub(crate) spoilt: bool,
 }
 
+/// What those settings were made as that change.
+pub(crate) struct Made {
+    temperature: f32,
+    kl_coef: f64,
+    pub(crate) entropy_coef: f64,
+}
+
 /// What a step moves.
 struct Standing {
     values: Vec<Vec<f32>>,
     optimizer: Optimizer,
     critic: Option<CriticState>,
+    adapted: Adapted,
 }
 
 /// The learner's own line in a checkpoint.
@@ -71,6 +81,8 @@ struct State {
     optimizer_updates: u64,
     #[serde(default)]
     critic_updates: u64,
+    #[serde(flatten)]
+    adapted: Adapted,
 }
 
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -101,7 +113,8 @@ impl PolicyLearner {
         let mut variables = Variable::of(&model);
         variables.extend(critic.iter().flat_map(Critic::shared_variables).cloned());
         let optimizer = Optimizer::new(&variables, settings.optimizer.clone());
-        let made = (settings.temperature, settings.objective.kl_coef());
+        let (temperature, objective) = (settings.temperature, &settings.objective);
+        let made = Made { temperature, kl_coef: objective.kl_coef(), entropy_coef: objective.entropy_coef() };
         Ok(Self {
             base,
             offline: None,
@@ -111,8 +124,10 @@ impl PolicyLearner {
             variables,
             optimizer,
             settings,
+            kl_coef: made.kl_coef,
             made,
             lr_scale: 1.0,
+            adapted: Adapted::default(),
             before: None,
             step: 0,
             spoilt: false,
@@ -120,6 +135,7 @@ impl PolicyLearner {
     }
 
     fn train(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
+        let weighed = self.weigh();
         let mut batch = match self.given()? {
             Some(batch) => batch,
             // The step is counted before it is taken.
@@ -127,19 +143,22 @@ impl PolicyLearner {
         };
         let LearnerSettings { learning_rate, schedule, total_steps, .. } = &self.settings;
         let course = self.lr_scale * schedule.multiplier(self.step, *total_steps);
-        let mut report =
-            StepReport { lr: learning_rate * course, frac_zero_std_groups: batch.frac_zero_std_groups, ..ages(&batch) };
+        let frac_zero_std_groups = batch.frac_zero_std_groups;
+        let mut report = StepReport { lr: learning_rate * course, frac_zero_std_groups, ..ages(&batch, weighed) };
         // Only an update that is not the first can fail after the weights have moved.
         let objective = &self.settings.objective;
         let updates = objective.epochs() > 1 || objective.looks_first();
         self.before = (self.settings.undoable || updates).then(|| self.standing()).transpose().map_err(compute)?;
-        let firsts = self.look_first(&mut batch, &mut report).map_err(compute)?;
+        let firsts = self.look_first(&batch, &mut report).map_err(compute)?;
+        batch.credit(&self.settings.objective, &firsts);
         match self.settings.objective.trust_region().cloned() {
             Some(trpo) => self.step_naturally(&trpo, &batch, firsts, course, &mut report).map_err(compute)?,
             None => self.descend(&batch, firsts, course, &mut report).map_err(compute)?,
         }
         if report.skipped {
             self.take_back()?;
+        } else {
+            self.adapt(&report, batch.examples.len());
         }
         if self.offline.is_some() {
             // Estimated on tokens of others it would be something else.
@@ -152,13 +171,14 @@ impl PolicyLearner {
     /// Everything that a step moves.
     fn standing(&self) -> candle_core::Result<Standing> {
         let critic = self.critic.as_ref().map(Critic::state).transpose()?;
-        Ok(Standing { values: read(&self.variables)?, optimizer: self.optimizer.clone(), critic })
+        let (values, optimizer) = (read(&self.variables)?, self.optimizer.clone());
+        Ok(Standing { values, optimizer, critic, adapted: self.adapted })
     }
 
     fn take_back(&mut self) -> Result<(), LearnerError> {
-        let Some(Standing { values, optimizer, critic }) = self.before.take() else { return Ok(()) };
+        let Some(Standing { values, optimizer, critic, adapted }) = self.before.take() else { return Ok(()) };
         write(&self.variables, &values).map_err(compute)?;
-        self.optimizer = optimizer;
+        (self.optimizer, self.adapted) = (optimizer, adapted);
         if let (Some(own), Some(before)) = (&mut self.critic, critic) {
             own.set_state(before).map_err(compute)?;
         }
@@ -166,14 +186,14 @@ impl PolicyLearner {
     }
 }
 
-/// A report that says how old the batch's tokens are, and nothing else.
-fn ages(batch: &Batch) -> StepReport {
+/// `report`, which also says how old the batch's tokens are.
+fn ages(batch: &Batch, report: StepReport) -> StepReport {
     let ages = || batch.examples.iter().flat_map(|example| &example.ages);
     let count = ages().count().max(1);
     StepReport {
         staleness_mean: ages().sum::<u64>() as f64 / count as f64,
         staleness_max: ages().copied().max().unwrap_or(0),
-        ..StepReport::default()
+        ..report
     }
 }
 
@@ -189,12 +209,11 @@ impl Learner for PolicyLearner {
     }
 
     fn adjust(&mut self, adjustments: &Adjustments) {
-        let (temperature, kl_coef) = self.made;
         self.lr_scale = adjustments.lr_scale;
         // What is given was not sampled at any temperature of ours.
         let warmer = adjustments.temperature.filter(|_| self.offline.is_none());
-        self.settings.temperature = warmer.unwrap_or(temperature);
-        self.settings.objective.set_kl_coef(adjustments.kl_coef.unwrap_or(kl_coef));
+        self.settings.temperature = warmer.unwrap_or(self.made.temperature);
+        self.kl_coef = adjustments.kl_coef.unwrap_or(self.made.kl_coef);
     }
 
     fn spoil_gradient(&mut self) {
@@ -210,7 +229,8 @@ impl Learner for PolicyLearner {
         let mut files = self.base.to_files(&self.model.weights().map_err(compute)?).map_err(state)?;
         let bytes = write_tensors(&self.optimizer.to_tensors()).map_err(state)?;
         files.push(Artifact { name: OPTIMIZER.into(), bytes });
-        let mut own = State { step: self.step, optimizer_updates: self.optimizer.updates(), critic_updates: 0 };
+        let Self { step, adapted, .. } = *self;
+        let mut own = State { step, optimizer_updates: self.optimizer.updates(), critic_updates: 0, adapted };
         if let Some(critic) = &self.critic {
             let (bytes, updates) = critic.save()?;
             files.push(Artifact { name: CRITIC.into(), bytes });
@@ -238,7 +258,7 @@ impl Learner for PolicyLearner {
             critic.restore(file(CRITIC)?, saved.critic_updates)?;
         }
         self.before = None;
-        self.step = saved.step;
+        (self.step, self.adapted) = (saved.step, saved.adapted);
         Ok(())
     }
 }

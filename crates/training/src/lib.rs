@@ -3,8 +3,10 @@
 //! Sequences are packed, never padded, and only sampled positions reach the head. The objective is evaluated on plain numbers
 //! ([`stateset_algorithms`]) and its slopes are back-propagated through the log-probabilities, so a new algorithm needs no new graph.
 
+mod adapt;
 mod batch;
 mod checkpoints;
+mod credit;
 mod critic;
 mod dataset;
 mod descent;

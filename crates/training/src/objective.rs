@@ -1,7 +1,8 @@
 //! What a batch is made of and what it loses, by algorithm.
 
 use stateset_algorithms::{
-    ActorCritic, Algorithm, Critic, Dpo, Evaluation, Grpo, Normalizer, Sequence, Sft, Slopes, Surrogate, Trpo,
+    ActorCritic, Algorithm, Critic, Dpo, EntropyControl, Evaluation, Grpo, KlControl, Normalizer, Sequence, Sft,
+    Slopes, Surrogate, Trpo,
 };
 use stateset_domain::{Group, LearnerError, PolicyVersion};
 
@@ -10,6 +11,7 @@ use crate::batch::Batch;
 
 /// What the policy is optimised for.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a learner has one")]
 pub enum Objective {
     /// Rewards of episodes, each measured against others.
     Grpo(Grpo),
@@ -72,9 +74,14 @@ impl Objective {
         }
     }
 
-    /// Whether the whole batch is looked at before anything moves: a critic's credit depends on all of it.
+    /// Whether the whole batch is looked at before anything moves: a critic's credit depends on all of it, and so does what is charged to
+    /// rewards that are compared.
     pub(crate) fn looks_first(&self) -> bool {
-        self.critic().is_some() || self.mini_batches() > 1
+        match self {
+            Self::Grpo(grpo) => grpo.charges(),
+            Self::ActorCritic(_) => true,
+            Self::Dpo(_) | Self::Sft(_) => false,
+        }
     }
 
     /// How far a step may move the policy before it ends, nats per token.
@@ -122,6 +129,56 @@ impl Objective {
         }
     }
 
+    /// How the weight of the KL term or of the penalty is adapted, if it is.
+    pub(crate) fn kl_control(&self) -> Option<KlControl> {
+        match self {
+            Self::Grpo(grpo) => grpo.kl_control(),
+            Self::ActorCritic(it) => it.kl_control,
+            Self::Dpo(_) | Self::Sft(_) => None,
+        }
+    }
+
+    /// How the bonus for entropy is adapted, if it is.
+    pub(crate) fn entropy_control(&self) -> Option<EntropyControl> {
+        match self {
+            Self::Grpo(grpo) => grpo.entropy_control(),
+            Self::ActorCritic(_) | Self::Dpo(_) | Self::Sft(_) => None,
+        }
+    }
+
+    /// What a nat of entropy earns.
+    pub(crate) fn entropy_coef(&self) -> f64 {
+        match self {
+            Self::Grpo(grpo) => grpo.entropy_coef,
+            Self::ActorCritic(it) => it.policy.entropy_coef,
+            Self::Dpo(_) | Self::Sft(_) => 0.0,
+        }
+    }
+
+    /// Sets what a nat of entropy earns, where that is adapted.
+    pub(crate) fn set_entropy_coef(&mut self, entropy_coef: f64) {
+        if let Self::Grpo(grpo) = self {
+            grpo.entropy_coef = entropy_coef;
+        }
+    }
+
+    /// What a token's reward is charged that the policy and the reference find so likely.
+    pub(crate) fn charge(&self, new: f64, reference: f64) -> f64 {
+        match self {
+            Self::Grpo(grpo) => grpo.charge(new, reference),
+            Self::ActorCritic(it) => it.penalty(new, reference),
+            Self::Dpo(_) | Self::Sft(_) => 0.0,
+        }
+    }
+
+    /// What an example's tokens weigh in a pass, if that is not what they weigh in the step.
+    pub(crate) fn let_go(&self, example: &Example, new: &[f64], weights: Option<&[f64]>) -> Option<Vec<f64>> {
+        match self {
+            Self::Grpo(grpo) => grpo.let_go(new, &example.sampler, &example.advantages, weights),
+            Self::ActorCritic(_) | Self::Dpo(_) | Self::Sft(_) => None,
+        }
+    }
+
     /// Whether every token's log-probability under the reference is needed.
     pub(crate) fn compares(&self) -> bool {
         self.kl_coef() > 0.0
@@ -133,10 +190,14 @@ impl Objective {
         !matches!(self, Self::Sft(_))
     }
 
-    /// Whether an episode without credit has a gradient all the same.
+    /// Whether an episode without credit is to be computed all the same.
     pub(crate) fn moves_all(&self) -> bool {
         match self {
-            Self::Grpo(it) => it.kl_coef > 0.0 || it.entropy_coef > 0.0 || it.surrogate == Surrogate::Dppo,
+            Self::Grpo(it) => {
+                // What steers by the batch's mean entropy has to see the whole batch.
+                let bonus = it.entropy_coef > 0.0 || it.entropy_target.is_some();
+                bonus || it.kl_in_loss() > 0.0 || it.surrogate == Surrogate::Dppo
+            }
             Self::ActorCritic(_) | Self::Sft(_) => true,
             Self::Dpo(_) => false,
         }
@@ -153,8 +214,8 @@ impl Objective {
     /// What a step of the policy at version `now` is made from.
     pub(crate) fn batch(&self, groups: &[Group], now: PolicyVersion) -> Result<Batch, LearnerError> {
         match self {
-            Self::Grpo(grpo) => Batch::of_members(groups, grpo, now),
-            Self::ActorCritic(_) => Batch::of_episodes(groups, now),
+            Self::Grpo(grpo) if grpo.mask_truncated => Ok(Batch::of_episodes(groups, now)?.without_truncated(groups)),
+            Self::Grpo(_) | Self::ActorCritic(_) => Batch::of_episodes(groups, now),
             Self::Dpo(_) => Batch::of_pairs(groups, now),
             Self::Sft(_) => Err(LearnerError::Batch("sft learns from given conversations, and there are none".into())),
         }

@@ -83,7 +83,7 @@ impl PolicyLearner {
         let Some(mut offline) = self.offline.take() else { return Ok(None) };
         let examples = self.examples(&mut offline);
         self.offline = Some(offline);
-        Ok(Some(Batch { examples: examples?, frac_zero_std_groups: 0.0 }))
+        Ok(Some(Batch { examples: examples?, sizes: Vec::new(), frac_zero_std_groups: 0.0 }))
     }
 
     fn examples(&self, Offline { dataset, references }: &mut Offline) -> Result<Vec<Example>, LearnerError> {

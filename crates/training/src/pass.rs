@@ -33,6 +33,8 @@ pub(crate) struct Found {
     pub(crate) entropy_sum: f64,
     /// Tokens whose KL from the reference is in the evaluation's sum.
     pub(crate) compared: usize,
+    /// Tokens that counted before they were let go of.
+    pub(crate) let_go: usize,
 }
 
 /// Where a pass pulls.
@@ -53,11 +55,12 @@ struct Scored {
 
 impl std::ops::AddAssign for Found {
     fn add_assign(&mut self, other: Self) {
-        let Self { evaluation, values, entropy_sum, compared } = other;
+        let Self { evaluation, values, entropy_sum, compared, let_go } = other;
         self.evaluation += evaluation;
         self.values += values;
         self.entropy_sum += entropy_sum;
         self.compared += compared;
+        self.let_go += let_go;
     }
 }
 
@@ -160,21 +163,26 @@ impl PolicyLearner {
         let new = per_example(examples, &scored.found.get(0)?)?;
         let entropies = per_example(examples, &scored.found.get(1)?)?;
         let mask = vec![true; new.iter().map(Vec::len).max().unwrap_or(0)];
+        let objective = &self.settings.objective;
+        let weights = |i: usize| firsts[i].weights.as_deref();
+        let let_go: Vec<Option<Vec<f64>>> =
+            (0..examples.len()).map(|i| objective.let_go(examples[i], &new[i], weights(i))).collect();
         let sequence = |i: usize| Sequence {
             new: &new[i],
             old: &firsts[i].old,
             reference: firsts[i].reference.as_deref(),
             mask: &mask[..new[i].len()],
             advantages: &examples[i].advantages,
-            weights: firsts[i].weights.as_deref(),
+            weights: let_go[i].as_deref().or(weights(i)),
             entropies: Some(&entropies[i]),
         };
         let sequences: Vec<Sequence<'_>> = (0..examples.len()).map(sequence).collect();
         let mut slopes = Slopes::zeros(scored.packed.targets.len());
         let mut found = Found {
-            evaluation: self.settings.objective.evaluate(&sequences, counts, &mut slopes),
+            evaluation: objective.evaluate(&sequences, counts, &mut slopes),
             compared: sequences.iter().filter(|it| it.reference.is_some()).map(|it| it.new.len()).sum(),
             entropy_sum: entropies.iter().flatten().sum(),
+            let_go: let_go.iter().enumerate().map(|(i, now)| let_go_of(weights(i), now.as_deref())).sum(),
             ..Found::default()
         };
         let mut loss = along(&scored.found.get(0)?, &slopes.log_probs)?;
@@ -215,6 +223,12 @@ impl PolicyLearner {
         }
         sum
     }
+}
+
+/// How many tokens counted, and do so no longer.
+fn let_go_of(before: Option<&[f64]>, now: Option<&[f64]>) -> usize {
+    let counted = |t: usize| before.is_none_or(|before| before[t] != 0.0);
+    now.unwrap_or_default().iter().enumerate().filter(|(t, weight)| **weight == 0.0 && counted(*t)).count()
 }
 
 /// A scalar whose gradient with respect to `found` is `slopes`.

@@ -58,11 +58,13 @@ pub struct Beside {
     pub sound: bool,
     /// By how much a model that judges does so higher than it did, if that is known.
     pub judge_drift: Option<f64>,
+    /// How often as many episodes the step asked for as were planned: more where flat groups were made up for.
+    pub rounds: f64,
 }
 
 impl Beside {
     /// Nothing to worry about.
-    pub const WELL: Self = Self { sound: true, judge_drift: None };
+    pub const WELL: Self = Self { sound: true, judge_drift: None, rounds: 1.0 };
 
     pub(super) fn signals(self) -> [(String, f64); 2] {
         let broken = f64::from(u8::from(!self.sound));
@@ -174,15 +176,15 @@ impl Memory {
     }
 
     /// Every signal of a step.
-    pub(super) fn look(&mut self, metrics: &StepMetrics, episodes: u64, groups: u64, past: &Past) -> Signals {
+    pub(super) fn look(&mut self, metrics: &StepMetrics, episodes: f64, groups: f64, past: &Past) -> Signals {
         let StepMetrics { learner, reward_mean, success_rate, episodes_failed, rollout_tokens, .. } = metrics;
         let lately = |name: &str| past.get(name);
         let finite = !learner.skipped && learner.loss.is_finite() && learner.grad_norm.is_finite();
-        let per_episode = *rollout_tokens as f64 / episodes.saturating_sub(*episodes_failed) as f64;
+        let per_episode = *rollout_tokens as f64 / (episodes - *episodes_failed as f64).max(0.0);
         let per_second = *rollout_tokens as f64 / metrics.rollout_seconds;
         let (reward, success) = (self.reward.push(*reward_mean), self.success.push(*success_rate));
         let drift = self.drift(per_episode);
-        let drop = self.drop_of(*reward_mean, metrics.reward_std / (groups.max(1) as f64).sqrt());
+        let drop = self.drop_of(*reward_mean, metrics.reward_std / groups.max(1.0).sqrt());
         let spike = lately("grad_norm").map_or(f64::NAN, |window| {
             let median = window.median();
             (learner.grad_norm - median) / (1.4826 * window.mad()).max(0.5 * median)
@@ -193,7 +195,7 @@ impl Memory {
             lately("entropy").map_or(f64::NAN, |window| 1.0 - learner.entropy / window.median()),
             per_episode,
             drift,
-            *episodes_failed as f64 / episodes.max(1) as f64,
+            *episodes_failed as f64 / episodes.max(1.0),
             drop,
             self.trained.look(reward, success),
             self.held_out_success.unwrap_or(f64::NAN),
@@ -252,7 +254,7 @@ pub(super) mod tests {
     }
 
     fn seen(memory: &mut Memory, metrics: &StepMetrics, past: &mut Past) -> Signals {
-        let signals = memory.look(metrics, 100, 25, past);
+        let signals = memory.look(metrics, 100.0, 25.0, past);
         for name in LOOKED_BACK_ON {
             past.entry(name.into()).or_default().push(signals[name]);
         }
@@ -271,7 +273,7 @@ pub(super) mod tests {
         for name in ["step", "kl", "grad_norm", "skipped", "success_rate", "frac_zero_std_groups", "log_prob_gap"] {
             assert!(names.contains(&name), "{name}");
         }
-        let mut signals = Memory::default().look(&ordinary(1), 100, 25, &Past::default());
+        let mut signals = Memory::default().look(&ordinary(1), 100.0, 25.0, &Past::default());
         signals.extend(Beside::WELL.signals());
         assert_eq!(
             signals.keys().map(String::as_str).collect::<std::collections::BTreeSet<_>>(),
@@ -281,7 +283,7 @@ pub(super) mod tests {
 
     #[test]
     fn detectors_say_nothing_before_there_is_enough_to_compare_with() {
-        let signals = Memory::default().look(&ordinary(1), 100, 25, &Past::default());
+        let signals = Memory::default().look(&ordinary(1), 100.0, 25.0, &Past::default());
         for name in ["grad_norm_spike", "entropy_drop", "length_drift", "held_out_success", "reward_hacking"] {
             assert!(signals[name].is_nan(), "{name}");
         }
@@ -305,7 +307,7 @@ pub(super) mod tests {
     #[test]
     fn a_gradient_that_is_infinite_is_not_finite_though_metrics_cannot_say_so() {
         let learner = StepReport { grad_norm: f64::INFINITY, ..StepReport::default() };
-        let signals = Memory::default().look(&StepMetrics { learner, ..ordinary(1) }, 100, 25, &Past::default());
+        let signals = Memory::default().look(&StepMetrics { learner, ..ordinary(1) }, 100.0, 25.0, &Past::default());
         assert!(signals["non_finite"] == 1.0 && signals["grad_norm"].is_nan());
     }
 
@@ -314,12 +316,12 @@ pub(super) mod tests {
         let mut memory = Memory::default();
         let mut drop = |step, reward_mean| {
             let row = StepMetrics { reward_mean, ..ordinary(step) };
-            memory.look(&row, 100, 25, &Past::default())["reward_drop"]
+            memory.look(&row, 100.0, 25.0, &Past::default())["reward_drop"]
         };
         // A standard error is 0.3 / sqrt(25) = 0.06.
         assert_eq!((drop(1, 0.5), drop(2, 0.35)), (0.0, 0.0));
         assert!((drop(3, 0.1) - 0.8).abs() < 1e-9);
-        assert!(Memory::default().look(&StepMetrics { reward_mean: -1.0, ..ordinary(1) }, 100, 25, &Past::default())["reward_drop"].is_nan());
+        assert!(Memory::default().look(&StepMetrics { reward_mean: -1.0, ..ordinary(1) }, 100.0, 25.0, &Past::default())["reward_drop"].is_nan());
     }
 
     #[test]

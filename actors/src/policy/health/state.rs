@@ -87,7 +87,9 @@ impl Health {
     /// Looks at a step that was just taken.
     pub fn examine(&mut self, policies: &Policies, metrics: &StepMetrics, beside: Beside) -> Verdict {
         self.looks += 1;
-        let mut signals = self.memory.look(metrics, policies.episodes_per_step, policies.groups_per_step, &self.past);
+        let asked = |planned: u64| beside.rounds * planned as f64;
+        let (episodes, groups) = (asked(policies.episodes_per_step), asked(policies.groups_per_step));
+        let mut signals = self.memory.look(metrics, episodes, groups, &self.past);
         signals.extend(beside.signals());
         let now = |name: &str| signals.get(name).copied().unwrap_or(f64::NAN);
         let mut verdict = Verdict::default();

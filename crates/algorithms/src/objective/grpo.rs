@@ -1,8 +1,9 @@
 //! The loss of a policy's step: a [`Surrogate`](super::Surrogate) that pushes by advantages, and a KL term that holds back.
 //!
 //! A token loses `w surrogate + kl_coef kl(new, reference) - entropy_coef H`, where `w` is 1 unless an older policy sampled the token
-//! ([`staleness`](crate::staleness)), `H` is the entropy of what the policy would have said there, and the loss is the sum over tokens of what each loses times its weight, the weights being those
-//! of the [`Normalizer`].
+//! ([`staleness`](crate::staleness)), `H` is the entropy of what the policy would have said there, and the loss is the sum over tokens of
+//! what each loses times its weight, the weights being those of the [`Normalizer`]. KL that is charged to the [reward](crate::KlIn::Reward)
+//! is measured here, and costs nothing.
 //!
 //! With the default surrogate that is GRPO's objective, PPO's clip with group-relative advantages (DeepSeekMath, arXiv:2402.03300). The
 //! clip is one-sided in effect: only a ratio that already went where its advantage pushes stops being pushed. Separate bounds are DAPO's
@@ -15,9 +16,18 @@
 mod tests;
 
 use crate::ratio::k3;
-use crate::{Evaluation, Grpo, Normalizer, Sequence, Slopes};
+use crate::{Evaluation, Grpo, KlIn, Normalizer, Sequence, Slopes};
 
 impl Grpo {
+    /// What a nat of KL(policy, reference) costs in the loss.
+    #[must_use]
+    pub fn kl_in_loss(&self) -> f64 {
+        match self.kl_in {
+            KlIn::Loss => self.kl_coef,
+            KlIn::Reward => 0.0,
+        }
+    }
+
     /// The weights of a whole optimizer batch, given how many tokens were sampled in each of its sequences.
     pub fn normalizer(&self, sampled: impl IntoIterator<Item = usize>) -> Normalizer {
         Normalizer::count(self.aggregation, self.max_completion_tokens, sampled)
@@ -26,7 +36,7 @@ impl Grpo {
     /// The loss of some `sequences` of the batch that `normalizer` counted, and its `slopes`.
     ///
     /// # Panics
-    /// If the arrays of a sequence, or `slopes` and all sequences together, differ in length, if `kl_coef` is not 0 and a sequence has no
+    /// If the arrays of a sequence, or `slopes` and all sequences together, differ in length, if KL is in the loss and a sequence has no
     /// reference, or if `entropy_coef` is not 0 and a sequence has no entropies.
     pub fn evaluate(&self, sequences: &[Sequence<'_>], normalizer: &Normalizer, slopes: &mut Slopes) -> Evaluation {
         let mut total = Evaluation::default();
@@ -50,7 +60,8 @@ impl Grpo {
         assert!(lengths == [new.len(); 4], "a sequence's arrays have one entry per token");
         let compared = reference.is_none_or(|reference| reference.len() == new.len());
         assert!(compared, "the reference has one entry per token");
-        assert!(self.kl_coef == 0.0 || reference.is_some(), "a KL term needs a reference policy");
+        let kl_coef = self.kl_in_loss();
+        assert!(kl_coef == 0.0 || reference.is_some(), "a KL term needs a reference policy");
         d_new.fill(0.0);
         let pushes: Vec<f64> = match weights {
             None => vec![weight; new.len()],
@@ -62,8 +73,8 @@ impl Grpo {
             let Some(reference) = reference.map(|reference| reference[t]) else { continue };
             let kl = self.kl.estimate(new[t], reference);
             sum.kl_sum += k3(new[t], reference).value;
-            sum.loss += weight * self.kl_coef * kl.value;
-            d_new[t] += weight * self.kl_coef * kl.slope;
+            sum.loss += weight * kl_coef * kl.value;
+            d_new[t] += weight * kl_coef * kl.slope;
         }
         sum
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stateset_algorithms::{ActorCritic, Algorithm, Trpo};
+use stateset_algorithms::{ActorCritic, Algorithm, CreditFor, Grpo, KlIn, Trpo};
 use stateset_domain::{
     Engine, EpisodeId, GenerateRequest, Group, GroupId, Learner, PolicyVersion, Purpose, RequestId, Role, Sampling,
     Stream, Trajectory,
@@ -65,19 +65,43 @@ fn a_random_policy_learns_to_say_the_rewarded_token_by_any_algorithm() {
     }
 }
 
-/// The mean reward before each step.
+#[test]
+fn it_learns_with_every_option_at_once() {
+    let grpo = Grpo {
+        credit: CreditFor::Turns,
+        gamma: 0.9,
+        kl_coef: 1e-3,
+        kl_in: KlIn::Reward,
+        kl_target: Some(0.5),
+        kl_horizon: 100.0,
+        entropy_target: Some(0.05),
+        entropy_coef_delta: 1e-4,
+        epochs: 2,
+        off_policy_threshold: Some(0.5),
+        max_completion_tokens: 2 * LENGTH,
+        overlong_cache: Some(2),
+        ..Grpo::default()
+    };
+    let course = course_of(Objective::Grpo(grpo));
+    assert!(course[25..].iter().all(|reward| *reward > 0.9), "{course:?}");
+}
+
 fn course(algorithm: Algorithm) -> Vec<f64> {
-    let config = config(VOCAB);
-    let weights = HostWeights::random(&config, 0.05, Stream::new(1));
-    let base = Pretrained { weights, ..BASE.clone() };
-    let objective = match algorithm {
+    course_of(match algorithm {
         // A bound that lets it arrive as soon as the others do.
         Algorithm::Trpo => {
             let wide = Trpo { max_kl: 0.1, ..Trpo::default() };
             Objective::ActorCritic(ActorCritic::trpo(&wide, algorithm.settings()))
         }
         other => other.into(),
-    };
+    })
+}
+
+/// The mean reward before each step.
+fn course_of(objective: Objective) -> Vec<f64> {
+    let config = config(VOCAB);
+    let weights = HostWeights::random(&config, 0.05, Stream::new(1));
+    let base = Pretrained { weights, ..BASE.clone() };
     let settings = LearnerSettings { objective, learning_rate: 1e-2, total_steps: 30, ..settings() };
     let mut learner = PolicyLearner::new(base, settings).unwrap();
     let limits = EngineLimits { slots: 32, positions: 16, step_tokens: 64 };

@@ -72,3 +72,24 @@ fn an_episode_out_of_range_is_masked_as_a_whole() {
     let report = learner.step(&sampled_by(0)).unwrap();
     assert_eq!((report.tokens_dropped, report.grad_norm), (tokens(), 0.0));
 }
+
+#[test]
+fn bad_episodes_that_the_policy_left_behind_are_let_go_of_and_good_ones_are_not() {
+    // The made-up sampler gives every token -5 nats, the model about -5.5.
+    let step = |threshold| {
+        let mut learner = learner(|settings| crate::grpo(settings).off_policy_threshold = threshold);
+        let report = learner.step(&groups()).unwrap();
+        (flat(&learner), report)
+    };
+    let bad = |group: Group| {
+        let advantages = crate::advantages(&group);
+        let members = group.members.into_iter().zip(advantages).filter(|(_, advantage)| *advantage < 0.0);
+        members.map(|(member, _)| member.sampled_tokens() as u64).sum::<u64>()
+    };
+    let (all, report) = step(None);
+    assert_eq!(report.tokens_dropped, 0);
+    let (good, report) = step(Some(1e-6));
+    assert_eq!(report.tokens_dropped, groups().into_iter().map(bad).sum::<u64>());
+    assert!(good != all && report.grad_norm > 0.0);
+    assert_eq!(step(Some(15.0)).0, all);
+}
