@@ -4,7 +4,7 @@
 //! with `J = dz/dtheta` (Schraudolph 2002; Martens, arXiv:1412.1193). `J v` is a central difference of two forward passes, `J^T w` one
 //! backward pass over a graph that is kept: no operation needs a second derivative, nor forward-mode rules.
 //!
-//! Exact KL means over whole distributions, so the old logits of the batch `[scored, vocab]` are kept while a step is searched for. That is
+//! Exact KL means over whole distributions, so the old log-probabilities of the batch `[scored, vocab]` are kept while a step is searched for. That is
 //! what a policy with a small vocabulary, or few tokens a step, affords.
 
 use candle_core::{Result, Tensor};
@@ -28,8 +28,6 @@ struct Part {
     /// Its examples.
     at: Vec<usize>,
     packed: PackedBatch,
-    /// With their graph, for any number of backward passes.
-    logits: Tensor,
     old: Distributions,
 }
 
@@ -95,11 +93,14 @@ impl PolicyLearner {
         let Begun { examples, chosen, .. } = *begun;
         let from = read(&self.variables)?;
         let direction = {
-            let sample = self.parts_of(examples, &self.sample(trpo, chosen))?;
+            let sample = self.sample(trpo, chosen);
+            let runs = self.micro_batches(examples, &sample).into_iter();
+            let sample = runs.map(|run| self.part(examples, &sample[run])).collect::<Result<Vec<_>>>()?;
             trpo.direction(uphill, |v| self.fisher(&sample, &from, v))?
         };
         let Some(direction) = direction else { return Ok(0.0) };
-        let all = self.parts_of(examples, chosen)?;
+        let runs = self.micro_batches(examples, chosen).into_iter();
+        let all = runs.map(|run| Ok(self.part(examples, &chosen[run])?.0)).collect::<Result<Vec<_>>>()?;
         let landed = trpo.search(|part| {
             write(&self.variables, &moved(&from, &direction.step, course * part))?;
             *train_tokens += tokens(examples, chosen);
@@ -120,39 +121,38 @@ impl PolicyLearner {
         order
     }
 
-    fn parts_of(&self, examples: &[Example], chosen: &[usize]) -> Result<Vec<Part>> {
-        let part = |run: std::ops::Range<usize>| {
-            let at = chosen[run].to_vec();
-            let packed = pack(at.iter().map(|i| &examples[*i]));
-            let logits = self.model.logits(&self.model.states(&packed)?)?;
-            let old = Distributions::of(&logits, self.settings.temperature)?;
-            Ok(Part { at, packed, logits, old })
-        };
-        self.micro_batches(examples, chosen).into_iter().map(part).collect()
+    /// Some examples, and their logits with the graph that led to them, for any number of backward passes.
+    fn part(&self, examples: &[Example], at: &[usize]) -> Result<(Part, Tensor)> {
+        let packed = pack(at.iter().map(|i| &examples[*i]));
+        let logits = self.model.logits(&self.model.states(&packed)?)?;
+        let old = Distributions::of(&logits, self.settings.temperature)?;
+        Ok((Part { at: at.to_vec(), packed, old }, logits))
     }
 
     /// The Fisher matrix of `parts`, times `v`. The weights are `from` before and after.
-    fn fisher(&self, parts: &[Part], from: &[Vec<f32>], v: &[f64]) -> Result<Vec<f64>> {
+    fn fisher(&self, parts: &[(Part, Tensor)], from: &[Vec<f32>], v: &[f64]) -> Result<Vec<f64>> {
         let length = |squares: f64| squares.sqrt();
         let weights = length(from.iter().flatten().map(|it| f64::from(*it).powi(2)).sum());
         let along_v = length(v.iter().map(|it| it * it).sum());
         let nudge = NUDGE * weights / along_v.max(f64::MIN_POSITIVE);
         let look = |by: f64| -> Result<Vec<Vec<f32>>> {
             write(&self.variables, &moved(from, v, by))?;
-            let logits = |part: &Part| self.model.logits(&self.model.states(&part.packed)?)?.flatten_all()?.to_vec1();
+            let logits = |(part, _): &(Part, Tensor)| {
+                self.model.logits(&self.model.states(&part.packed)?)?.flatten_all()?.to_vec1()
+            };
             parts.iter().map(logits).collect()
         };
         let (ahead, behind) = (look(nudge)?, look(-nudge)?);
         write(&self.variables, from)?;
-        let rows: usize = parts.iter().map(|part| part.old.rows()).sum();
+        let rows: usize = parts.iter().map(|(part, _)| part.old.rows()).sum();
         let temperature = self.settings.temperature;
         let scale = 1.0 / (temperature * temperature * rows.max(1) as f32);
         let mut product = Gradients::zeros(&self.variables);
-        for ((part, mut change), behind) in parts.iter().zip(ahead).zip(behind) {
+        for (((part, logits), mut change), behind) in parts.iter().zip(ahead).zip(behind) {
             change.iter_mut().zip(behind).for_each(|(z, behind)| *z = (*z - behind) / (2.0 * nudge) as f32);
             part.old.spread(&mut change, scale);
-            let change = Tensor::from_vec(change, part.logits.shape(), part.logits.device())?;
-            product.add(&self.variables, &(&part.logits * change)?.sum_all()?.backward()?)?;
+            let change = Tensor::from_vec(change, logits.shape(), logits.device())?;
+            product.add(&self.variables, &(logits * change)?.sum_all()?.backward()?)?;
         }
         Ok(product.values().iter().flatten().map(|it| f64::from(*it)).collect())
     }
@@ -160,7 +160,7 @@ impl PolicyLearner {
     /// Where the policy is now.
     fn land(&self, parts: &[Part], begun: &Begun<'_>) -> Result<Landing> {
         let (mut kl, mut rows, mut loss) = (0.0, 0, 0.0);
-        for Part { at, packed, old, .. } in parts {
+        for Part { at, packed, old } in parts {
             let logits = self.model.logits(&self.model.states(packed)?)?;
             let now = Distributions::of(&logits, self.settings.temperature)?;
             kl += now.kl_sum(old);
