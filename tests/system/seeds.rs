@@ -37,6 +37,10 @@ fn seeds_are_compared_as_one_recipe() {
     assert!(rows[1].starts_with("small   0 1 ") && rows[2].starts_with("dpo     0 "), "{told}");
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.contains("<span class=\"key c1\">dpo</span>") && !page.contains("<script"));
+    let picture = lab.runs().join("curves.svg");
+    expect(0, stateset().arg("compare").args([run("small"), run("dpo")]).arg("--output-file").arg(&picture));
+    let picture = std::fs::read_to_string(picture).unwrap();
+    assert!(picture.starts_with("<svg xmlns=") && picture.matches("<polyline").count() == 2, "{picture}");
     let told = stderr(&expect(2, stateset().arg("compare").arg(lab.runs())));
     assert!(told.contains("is not a run"), "{told}");
 }
