@@ -39,7 +39,7 @@ async fn main() -> anyhow::Result<()> {
 
     // A reward is a function of what happened, so it can be asked again: here about some of the evaluated episodes.
     for episode in evaluations.iter().flatten() {
-        let Score { total, parts } = reward.score(&episode)?;
+        let Score { total, parts, .. } = reward.score(&episode)?;
         let part = |name| parts.iter().find(|(part, _)| part == name).map_or(0.0, |(_, value)| *value);
         let last = episode.messages.last().map_or("", |message| &message.content);
         println!("{total:6.2} {:6.2} {:6.2}  {last}", part("right"), part("brief"));

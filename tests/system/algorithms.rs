@@ -50,3 +50,10 @@ fn settings_that_an_algorithm_never_looks_at_are_refused_by_name() {
     let told = refused(&["training.algorithm=rloo", "training.grpo.advantage=centred"]);
     assert!(told.contains("`training.grpo.advantage` must be leave_one_out in rloo"), "{told}");
 }
+
+#[test]
+fn rewards_may_be_measured_apart() {
+    let lab = Lab::new();
+    expect(0, lab.train().args(["--set", "training.grpo.rewards=apart", "--set", "training.steps=2"]));
+    assert_eq!(read_result(&lab.run()).unwrap().steps, 2);
+}

@@ -90,7 +90,7 @@ impl Judging {
         match (reward.score(&trajectory), model) {
             (Err(RewardError(cause)), _) => ticket.fail(FailureKind::Judge(cause)),
             (Ok(score), None) => {
-                trajectory.reward = Some(score.total);
+                earn(&mut trajectory, score);
                 ticket.complete(*trajectory);
             }
             (Ok(checks), Some(model)) => {
@@ -105,6 +105,11 @@ impl Judging {
     }
 }
 
+fn earn(trajectory: &mut Trajectory, score: Score) {
+    trajectory.reward = Some(score.total);
+    trajectory.reward_terms = score.terms;
+}
+
 async fn ask(
     model: Arc<ModelJudge>,
     checks: Score,
@@ -114,7 +119,7 @@ async fn ask(
 ) {
     match model.score(checks, &trajectory).await {
         Ok(score) => {
-            trajectory.reward = Some(score.total);
+            earn(&mut trajectory, score);
             ticket.complete(*trajectory);
             model.judge_again().await;
         }

@@ -21,7 +21,7 @@ impl Reward for Alternating {
     fn score(&self, trajectory: &Trajectory) -> Result<Score, RewardError> {
         let index: u64 = trajectory.scenario.rsplit('/').next().unwrap().parse().unwrap();
         let total = if index.is_multiple_of(2) { 0.5 } else { (trajectory.episode.member % 2) as f32 };
-        Ok(Score { total, parts: Vec::new() })
+        Ok(Score { total, ..Score::default() })
     }
 }
 
@@ -115,7 +115,7 @@ struct Flat;
 
 impl Reward for Flat {
     fn score(&self, _: &Trajectory) -> Result<Score, RewardError> {
-        Ok(Score { total: 1.0, parts: Vec::new() })
+        Ok(Score { total: 1.0, ..Score::default() })
     }
 }
 

@@ -134,17 +134,30 @@ impl Algorithm {
     pub fn means(self) -> &'static [Setting] {
         match self {
             Self::Grpo | Self::Dpo | Self::Sft | Self::Ppo | Self::A2c | Self::Trpo => &[],
-            Self::DrGrpo => &[("grpo.advantage", "centred"), ("grpo.aggregation", "dr_grpo")],
+            Self::DrGrpo => {
+                &[("grpo.rewards", "summed"), ("grpo.advantage", "centred"), ("grpo.aggregation", "dr_grpo")]
+            }
             Self::Dapo => &[("grpo.surrogate", "clip"), ("grpo.aggregation", "dapo")],
             Self::Gspo => &[("grpo.surrogate", "gspo"), ("grpo.aggregation", "grpo")],
             Self::GspoToken => &[("grpo.surrogate", "gspo_token"), ("grpo.aggregation", "grpo")],
             Self::Cispo => &[("grpo.surrogate", "cispo"), ("grpo.aggregation", "dapo")],
             Self::Sapo => &[("grpo.surrogate", "sapo"), ("grpo.aggregation", "grpo")],
             Self::Gmpo => &[("grpo.surrogate", "gmpo"), ("grpo.aggregation", "grpo")],
-            Self::Rloo => &[("grpo.advantage", "leave_one_out"), ("grpo.aggregation", "sequence_sum")],
-            Self::ReinforcePp => &[("grpo.advantage", "reinforce_pp"), ("grpo.aggregation", "dapo")],
-            Self::ReinforcePpBaseline => &[("grpo.advantage", "reinforce_pp_baseline"), ("grpo.aggregation", "dapo")],
-            Self::Raft => &[("grpo.advantage", "best"), ("grpo.surrogate", "reinforce"), ("grpo.aggregation", "dapo")],
+            Self::Rloo => {
+                &[("grpo.rewards", "summed"), ("grpo.advantage", "leave_one_out"), ("grpo.aggregation", "sequence_sum")]
+            }
+            Self::ReinforcePp => {
+                &[("grpo.rewards", "summed"), ("grpo.advantage", "reinforce_pp"), ("grpo.aggregation", "dapo")]
+            }
+            Self::ReinforcePpBaseline => {
+                &[("grpo.rewards", "summed"), ("grpo.advantage", "reinforce_pp_baseline"), ("grpo.aggregation", "dapo")]
+            }
+            Self::Raft => &[
+                ("grpo.rewards", "summed"),
+                ("grpo.advantage", "best"),
+                ("grpo.surrogate", "reinforce"),
+                ("grpo.aggregation", "dapo"),
+            ],
         }
     }
 

@@ -16,7 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::advantage::{return_to_go, whiten};
+use crate::advantage::{measure_apart, return_to_go, whiten};
 use crate::{Advantage, Answer, Grpo, KlIn, Turn};
 
 /// What is compared, and shares an advantage.
@@ -30,11 +30,24 @@ pub enum CreditFor {
     Turns,
 }
 
+/// What of several rewards is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rewards {
+    /// Their weighted sum.
+    #[default]
+    Summed,
+    /// Each by itself against its group; then their weighted sum against the batch: GDPO (arXiv:2601.05242).
+    Apart,
+}
+
 /// What an episode earned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Earned<'a> {
     /// Its reward.
     pub reward: f64,
+    /// What that is the weighted sum of, weights first; only [`Rewards::Apart`] looks at them.
+    pub terms: &'a [(f64, f64)],
     /// Its turns, in order; together they hold every sampled token.
     pub turns: &'a [Turn],
     /// What each of its sampled tokens is charged; empty if it is only compared with, and nothing is learned from it.
@@ -61,6 +74,7 @@ impl Grpo {
     pub fn credit(&self, groups: &[Vec<Earned<'_>>]) -> Vec<Vec<Vec<f64>>> {
         match self.credit {
             CreditFor::Episode if self.advantage == Advantage::ReinforcePp && self.charges() => self.by_token(groups),
+            CreditFor::Episode if self.rewards == Rewards::Apart => self.by_reward(groups),
             CreditFor::Episode => self.by_episode(groups),
             CreditFor::Turns => self.by_turn(groups),
         }
@@ -72,6 +86,19 @@ impl Grpo {
         let spread = |(it, advantage): (&Earned<'_>, f64)| vec![advantage; it.charges.len()];
         let advantages = self.advantage.estimate(&answers);
         groups.iter().zip(advantages).map(|(group, found)| group.iter().zip(found).map(spread).collect()).collect()
+    }
+
+    /// Each of an episode's rewards by itself, charges and the punishment for length among them.
+    fn by_reward(&self, groups: &[Vec<Earned<'_>>]) -> Vec<Vec<Vec<f64>>> {
+        let rewards = |it: &Earned<'_>| -> Vec<f64> {
+            let own = it.terms.iter().map(|(_, value)| *value);
+            own.chain([self.shaped(it) - it.reward, -total(it.charges)]).collect()
+        };
+        let answers: Vec<Vec<Vec<f64>>> = groups.iter().map(|group| group.iter().map(rewards).collect()).collect();
+        let weights = groups.iter().flatten().next().map_or(&[][..], |it| it.terms).iter().map(|(weight, _)| *weight);
+        let found = measure_apart(&answers, &weights.chain([1.0, 1.0]).collect::<Vec<_>>());
+        let spread = |(it, advantage): (&Earned<'_>, f64)| vec![advantage; it.charges.len()];
+        groups.iter().zip(found).map(|(group, found)| group.iter().zip(found).map(spread).collect()).collect()
     }
 
     fn by_turn(&self, groups: &[Vec<Earned<'_>>]) -> Vec<Vec<Vec<f64>>> {

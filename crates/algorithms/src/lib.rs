@@ -47,7 +47,7 @@ pub use advantage::{Advantage, Answer};
 pub use aggregate::{Aggregation, Normalizer};
 pub use algorithm::{Algorithm, Section, Setting};
 pub use control::{Adapted, EntropyControl, KlControl};
-pub use credit::{CreditFor, Earned};
+pub use credit::{CreditFor, Earned, Rewards};
 pub use critic::{Credit, Critic, Network, Played, Turn, Unit};
 pub use kl::{KlEstimator, KlIn};
 pub use objective::{Evaluation, Sequence, Slopes, Surrogate, ValueEvaluation, Valued};

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::algorithm::Section;
 use crate::objective::Surrogate;
-use crate::{Advantage, Aggregation, Algorithm, CreditFor, EntropyControl, KlControl, KlEstimator, KlIn, Overlong};
+use crate::{
+    Advantage, Aggregation, Algorithm, CreditFor, EntropyControl, KlControl, KlEstimator, KlIn, Overlong, Rewards,
+};
 
 /// Policy optimisation with a group of answers to each prompt, and without a critic: GRPO and its relatives.
 ///
@@ -16,6 +18,9 @@ pub struct Grpo {
     /// How an answer's reward is measured: `group_std` (default), `group_population_std`, `batch_std`, `centred`, `leave_one_out`,
     /// `reinforce_pp`, `reinforce_pp_baseline` or `best`.
     pub advantage: Advantage,
+    /// What of several rewards is measured: their weighted sum (`summed`, default), or each by itself and then their weighted sum (`apart`,
+    /// which is GDPO and has no use for `advantage`).
+    pub rewards: Rewards,
     /// What is measured, and shares an advantage: the whole `episode` (default), or `turns`, each against the turns at the same place in
     /// the group.
     pub credit: CreditFor,
@@ -83,6 +88,7 @@ impl Default for Grpo {
     fn default() -> Self {
         Self {
             advantage: Advantage::GroupStd,
+            rewards: Rewards::Summed,
             credit: CreditFor::Episode,
             gamma: 1.0,
             turn_weight: 0.0,
@@ -206,7 +212,10 @@ impl Section for Grpo {
         let (pays, steered) = (self.kl_coef > 0.0, self.entropy_target.is_some());
         let turns = self.credit == CreditFor::Turns;
         let limited = self.aggregation == Aggregation::DrGrpo || self.overlong_cache.is_some();
+        let summed = self.rewards == Rewards::Summed;
         let idle = [
+            (summed, "advantage", "`rewards: summed`"),
+            (summed, "credit", "`rewards: summed`"),
             (turns, "gamma", "`credit: turns`"),
             (turns, "turn_weight", "`credit: turns`"),
             (bounded, "clip_low", range),

@@ -40,4 +40,4 @@ pub use metrics::{StepMetrics, StepReport};
 pub use policy::{Digest, NamedTensor, PolicySnapshot, sha256_hex};
 pub use random::Stream;
 pub use scenario::{Scenario, ScriptedTurn, Split, ToolStep};
-pub use trajectory::{Outcome, Trajectory, TurnSpan};
+pub use trajectory::{Outcome, RewardTerm, Trajectory, TurnSpan};

@@ -30,6 +30,15 @@ pub struct TurnSpan {
     pub sampled: Range<usize>,
 }
 
+/// One of several rewards that an episode's reward is the weighted sum of.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RewardTerm {
+    /// What it counts.
+    pub weight: f32,
+    /// What it is.
+    pub value: f32,
+}
+
 /// One episode as flat, aligned arrays of one entry per token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trajectory {
@@ -53,6 +62,9 @@ pub struct Trajectory {
     pub turn_rewards: Vec<f32>,
     /// The episode's reward, once judged.
     pub reward: Option<f32>,
+    /// What it is the weighted sum of; empty if it is not made of several.
+    #[serde(default)]
+    pub reward_terms: Vec<RewardTerm>,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -71,6 +83,7 @@ impl Trajectory {
             spans: Vec::new(),
             turn_rewards: Vec::new(),
             reward: None,
+            reward_terms: Vec::new(),
             outcome: Outcome::Failed(FailureKind::Abandoned),
         }
     }

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use stateset_domain::{
-    Digest, Entry, EpisodeId, FailureKind, Message, Outcome, PolicyVersion, Record, Trajectory, TurnSpan,
+    Digest, Entry, EpisodeId, FailureKind, Message, Outcome, PolicyVersion, Record, RewardTerm, Trajectory, TurnSpan,
 };
 
 /// What a segment is made of.
@@ -82,6 +82,7 @@ struct TrajectoryDef {
     spans: Vec<TurnSpan>,
     turn_rewards: Vec<f32>,
     reward: Option<f32>,
+    reward_terms: Vec<RewardTerm>,
     #[serde(with = "OutcomeDef")]
     outcome: Outcome,
 }
@@ -166,6 +167,7 @@ mod tests {
         trajectory.push_sampled(&[3], &[40, 2], &[-0.25, f32::MIN_POSITIVE], PolicyVersion(299), &[1]);
         trajectory.turn_rewards = vec![0.5, -0.0];
         trajectory.reward = Some(f32::from_bits(0x3eaa_aaab));
+        trajectory.reward_terms = vec![RewardTerm { weight: 0.5, value: -0.0 }];
         trajectory.outcome = outcome;
         Record::EpisodeAccepted(Box::new(trajectory))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stateset_domain::Trajectory;
+use stateset_domain::{RewardTerm, Trajectory};
 
 use crate::{Reward, RewardError, Score};
 
@@ -33,6 +33,7 @@ impl Reward for Composite {
         for (name, weight, reward) in &self.terms {
             let score = reward.score(trajectory).map_err(|RewardError(why)| RewardError(format!("{name}: {why}")))?;
             sum.total += weight * score.total;
+            sum.terms.push(RewardTerm { weight: *weight, value: score.total });
             sum.parts.push((name.clone(), score.total));
             sum.parts.extend(score.parts.into_iter().map(|(part, value)| (format!("{name}.{part}"), value)));
         }

@@ -1,7 +1,7 @@
 //! The standard reward: part for the whole episode, part for each turn.
 
 use serde::{Deserialize, Serialize};
-use stateset_domain::{Outcome, Trajectory};
+use stateset_domain::{Outcome, RewardTerm, Trajectory};
 
 use crate::{Reward, RewardError, Score};
 
@@ -32,7 +32,9 @@ impl Reward for EpisodeReward {
         }
         let mean = turns.iter().sum::<f32>() / turns.len() as f32;
         let total = self.success_weight * success + self.turn_weight * mean;
-        Ok(Score { total, parts: vec![("success".into(), success), ("turns".into(), mean)] })
+        let term = |weight, value| RewardTerm { weight, value };
+        let terms = vec![term(self.success_weight, success), term(self.turn_weight, mean)];
+        Ok(Score { total, terms, parts: vec![("success".into(), success), ("turns".into(), mean)] })
     }
 }
 
@@ -65,6 +67,7 @@ pub(crate) mod tests {
         // 0.5 * 0 + 0.25 * (1 + 0) / 2
         assert_eq!(failed.total, 0.125);
         assert_eq!(failed.parts, [("success".into(), 0.0), ("turns".into(), 0.5)]);
+        assert_eq!(failed.terms.iter().map(|term| term.weight * term.value).sum::<f32>(), failed.total);
         let passed = EpisodeReward::default().score(&trajectory(&[1.0], Outcome::Completed { success: true })).unwrap();
         assert_eq!(passed.total, 1.0);
     }

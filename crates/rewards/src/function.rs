@@ -16,7 +16,7 @@ impl<F: Fn(&Trajectory) -> f32 + Send + Sync> Reward for FnReward<F> {
         if !total.is_finite() {
             return Err(RewardError(format!("episode of {} was scored {total}", trajectory.scenario)));
         }
-        Ok(Score { total, parts: Vec::new() })
+        Ok(Score { total, ..Score::default() })
     }
 }
 

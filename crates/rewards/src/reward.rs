@@ -1,6 +1,6 @@
 //! The contract of a reward.
 
-use stateset_domain::Trajectory;
+use stateset_domain::{RewardTerm, Trajectory};
 use thiserror::Error;
 
 /// Scores finished episodes.
@@ -17,6 +17,8 @@ pub trait Reward: Send + Sync {
 pub struct Score {
     /// What the learner sees.
     pub total: f32,
+    /// The rewards that it is the weighted sum of, for learners that measure each by itself; empty if it is one.
+    pub terms: Vec<RewardTerm>,
     /// Named parts, for people.
     pub parts: Vec<(String, f32)>,
 }

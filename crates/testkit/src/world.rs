@@ -62,6 +62,6 @@ impl Reward for MeanTurnReward {
         if rewards.is_empty() {
             return Err(RewardError(format!("{} has no turns", trajectory.episode)));
         }
-        Ok(Score { total: rewards.iter().sum::<f32>() / rewards.len() as f32, parts: Vec::new() })
+        Ok(Score { total: rewards.iter().sum::<f32>() / rewards.len() as f32, ..Score::default() })
     }
 }

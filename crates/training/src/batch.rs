@@ -20,6 +20,8 @@ pub struct Example {
     pub ages: Vec<u64>,
     /// The episode's reward.
     pub reward: f64,
+    /// What that is the weighted sum of, weights first: itself, if it is not made of several.
+    pub terms: Vec<(f64, f64)>,
     /// Its assistant turns.
     pub turns: Vec<Turn>,
     /// Credit of each scored token.
@@ -50,6 +52,7 @@ impl Example {
             tokens: trajectory.tokens.clone(),
             scored: trajectory.mask.clone(),
             reward: trajectory.reward.map_or(0.0, f64::from),
+            terms: terms(trajectory),
             turns: turns(trajectory, sampler.len())?,
             advantages: vec![advantage; sampler.len()],
             returns: Vec::new(),
@@ -72,6 +75,14 @@ impl Example {
     #[must_use]
     pub fn scored_tokens(&self) -> usize {
         self.sampler.len()
+    }
+}
+
+fn terms(trajectory: &Trajectory) -> Vec<(f64, f64)> {
+    let Trajectory { reward, reward_terms, .. } = trajectory;
+    match reward_terms.is_empty() {
+        true => reward.iter().map(|reward| (1.0, f64::from(*reward))).collect(),
+        false => reward_terms.iter().map(|term| (f64::from(term.weight), f64::from(term.value))).collect(),
     }
 }
 
@@ -111,6 +122,20 @@ impl Batch {
         let examples = members.map(|member| Example::new(member, 0.0, now)).collect::<Result<_, _>>()?;
         let sizes = groups.iter().map(|group| group.members.len()).collect();
         Ok(Self { examples, sizes, frac_zero_std_groups: frac_flat(groups) })
+    }
+
+    /// Whether all episodes were rewarded for the same things, so that each can be measured by itself.
+    pub(crate) fn check_terms(&self) -> Result<(), LearnerError> {
+        let weights = |example: &Example| example.terms.iter().map(|(weight, _)| *weight).collect::<Vec<f64>>();
+        let mut all = self.examples.iter().map(weights);
+        let first = all.next();
+        match all.find(|other| Some(other) != first.as_ref()) {
+            Some(other) => Err(LearnerError::Batch(format!(
+                "rewards cannot be measured apart: some episodes have those that weigh {:?}, others {other:?}",
+                first.unwrap_or_default()
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// The same, but nothing is learned from `groups`' episodes of which a reply was cut off.

@@ -54,5 +54,5 @@ fn charges(objective: &Objective, example: &Example, first: Option<&First>) -> V
 }
 
 fn earned<'a>(example: &'a Example, charges: &'a [f64]) -> Earned<'a> {
-    Earned { reward: example.reward, turns: &example.turns, charges }
+    Earned { reward: example.reward, terms: &example.terms, turns: &example.turns, charges }
 }

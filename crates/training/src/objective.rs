@@ -1,8 +1,8 @@
 //! What a batch is made of and what it loses, by algorithm.
 
 use stateset_algorithms::{
-    ActorCritic, Algorithm, Critic, Dpo, EntropyControl, Evaluation, Grpo, KlControl, Normalizer, Sequence, Sft,
-    Slopes, Surrogate, Trpo,
+    ActorCritic, Algorithm, Critic, Dpo, EntropyControl, Evaluation, Grpo, KlControl, Normalizer, Rewards, Sequence,
+    Sft, Slopes, Surrogate, Trpo,
 };
 use stateset_domain::{Group, LearnerError, PolicyVersion};
 
@@ -214,8 +214,14 @@ impl Objective {
     /// What a step of the policy at version `now` is made from.
     pub(crate) fn batch(&self, groups: &[Group], now: PolicyVersion) -> Result<Batch, LearnerError> {
         match self {
-            Self::Grpo(grpo) if grpo.mask_truncated => Ok(Batch::of_episodes(groups, now)?.without_truncated(groups)),
-            Self::Grpo(_) | Self::ActorCritic(_) => Batch::of_episodes(groups, now),
+            Self::Grpo(grpo) => {
+                let batch = Batch::of_episodes(groups, now)?;
+                if grpo.rewards == Rewards::Apart {
+                    batch.check_terms()?;
+                }
+                Ok(if grpo.mask_truncated { batch.without_truncated(groups) } else { batch })
+            }
+            Self::ActorCritic(_) => Batch::of_episodes(groups, now),
             Self::Dpo(_) => Batch::of_pairs(groups, now),
             Self::Sft(_) => Err(LearnerError::Batch("sft learns from given conversations, and there are none".into())),
         }

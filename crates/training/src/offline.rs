@@ -44,6 +44,7 @@ impl Example {
             sampler: vec![f64::NAN; count],
             ages: vec![0; count],
             reward: 0.0,
+            terms: Vec::new(),
             turns: Vec::new(),
             advantages: vec![credit; count],
             returns: Vec::new(),

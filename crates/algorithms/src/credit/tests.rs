@@ -9,7 +9,7 @@ fn charging(advantage: Advantage) -> Grpo {
 
 /// An episode without turns that anybody asks about.
 fn whole(reward: f64, charges: &[f64]) -> Earned<'_> {
-    Earned { reward, turns: &[], charges }
+    Earned { reward, terms: &[], turns: &[], charges }
 }
 
 fn assert_near(found: &[f64], expected: &[f64]) {
@@ -60,8 +60,8 @@ fn a_turn_has_the_credit_of_what_came_of_it() {
     };
     let (long, short) = (turns(&[0.0, 1.0, 0.0]), turns(&[1.0]));
     let group = vec![
-        Earned { reward: 4.0, turns: &long, charges: &[0.0; 5] },
-        Earned { reward: 1.0, turns: &short, charges: &[0.0; 2] },
+        Earned { reward: 4.0, terms: &[], turns: &long, charges: &[0.0; 5] },
+        Earned { reward: 1.0, terms: &[], turns: &short, charges: &[0.0; 2] },
     ];
     // Turns earn 0 2 4, of which come 2 4 4; and 2 + 1 = 3. First turns 2 and 3; nobody else came to a second one.
     assert_near(&grpo.credit(&[group]).concat().concat(), &[-0.5, -0.5, 0.0, 0.0, 0.0, 0.5, 0.5]);
@@ -71,7 +71,7 @@ fn a_turn_has_the_credit_of_what_came_of_it() {
 fn without_rewards_of_turns_the_last_one_earns_it_all_and_others_have_a_share() {
     let grpo = Grpo { advantage: Advantage::Centred, credit: CreditFor::Turns, gamma: 0.5, ..Grpo::default() };
     let both = turns(&[7.0, 7.0]);
-    let episode = |reward| Earned { reward, turns: &both, charges: &[0.0; 4] };
+    let episode = |reward| Earned { reward, terms: &[], turns: &both, charges: &[0.0; 4] };
     let found = grpo.credit(&[vec![episode(1.0), episode(0.0)]]).concat().concat();
     assert_near(&found, &[0.25, 0.25, 0.5, 0.5, -0.25, -0.25, -0.5, -0.5]);
 }
@@ -80,7 +80,7 @@ fn without_rewards_of_turns_the_last_one_earns_it_all_and_others_have_a_share() 
 fn a_turn_pays_its_own_charges_and_those_of_what_came_of_it() {
     let grpo = Grpo { credit: CreditFor::Turns, gamma: 1.0, ..charging(Advantage::Centred) };
     let both = turns(&[0.0, 0.0]);
-    let episode = |charges| Earned { reward: 1.0, turns: &both, charges };
+    let episode = |charges| Earned { reward: 1.0, terms: &[], turns: &both, charges };
     let group = vec![episode(&[0.1, 0.1, 0.0, 0.4]), episode(&[0.0; 4])];
     // 1 - .6 and 1 - .4, against 1 and 1
     assert_near(&grpo.credit(&[group])[0][0], &[-0.3, -0.3, -0.2, -0.2]);
@@ -89,7 +89,7 @@ fn a_turn_pays_its_own_charges_and_those_of_what_came_of_it() {
 #[test]
 fn an_episode_that_is_only_compared_with_has_no_tokens_and_no_say_in_what_tokens_are_whitened() {
     let both = turns(&[0.0, 0.0]);
-    let episode = |reward, charges| Earned { reward, turns: &both, charges };
+    let episode = |reward, charges| Earned { reward, terms: &[], turns: &both, charges };
     for credit in [CreditFor::Episode, CreditFor::Turns] {
         let group = [vec![episode(1.0, &[0.0; 4][..]), episode(0.0, &[]), episode(0.5, &[0.0; 4])]];
         let found = Grpo { advantage: Advantage::Centred, credit, ..Grpo::default() }.credit(&group).remove(0);
@@ -111,7 +111,7 @@ fn an_episode_that_grew_too_long_is_worth_less_even_if_nothing_is_learned_from_i
         ..Grpo::default()
     };
     let (long, middle) = (turns(&[0.0; 3]), turns(&[0.0; 2]));
-    let episode = |turns, charges| Earned { reward: 1.0, turns, charges };
+    let episode = |turns, charges| Earned { reward: 1.0, terms: &[], turns, charges };
     let group = [vec![episode(&long, &[0.0; 5][..]), episode(&middle, &[0.0; 4]), episode(&middle[..1], &[0.0; 2])]];
     // 1 - .5, 1 - .25 and 1: mean .75
     let found = grpo.credit(&group).remove(0);
@@ -166,4 +166,28 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn rewards_that_are_measured_apart_speak_equally_loud_whatever_their_size() {
+    let grpo = Grpo { rewards: Rewards::Apart, ..Grpo::default() };
+    let episode = |terms| Earned { reward: 0.0, terms, turns: &[], charges: &[0.0; 2] };
+    // Of two rewards the second is a hundred times as large; both weigh 1. In the first group they contradict each other, in the second they
+    // agree, so that the batch has a spread.
+    let contrary = vec![episode(&[(1.0, 0.0), (1.0, 100.0)]), episode(&[(1.0, 1.0), (1.0, 0.0)])];
+    let agreed = vec![episode(&[(1.0, 0.0), (1.0, 0.0)]), episode(&[(1.0, 1.0), (1.0, 100.0)])];
+    let found = grpo.credit(&[contrary, agreed]).concat().concat();
+    assert!(found[..4].iter().all(|it| it.abs() < 1e-3) && found[6] > 1.0, "{found:?}");
+    // With twice the weight the first prevails: of two sums the sample std is sqrt(2) times half their distance.
+    let group = vec![episode(&[(2.0, 0.0), (1.0, 100.0)]), episode(&[(2.0, 1.0), (1.0, 0.0)])];
+    let found = grpo.credit(&[group]).concat().concat();
+    assert!((found[3] - 0.5f64.sqrt()).abs() < 1e-3 && (found[0] + found[3]).abs() < 1e-9, "{found:?}");
+}
+
+#[test]
+fn a_charge_is_a_reward_among_others_where_those_are_measured_apart() {
+    let grpo = Grpo { rewards: Rewards::Apart, kl_coef: 0.1, kl_in: KlIn::Reward, ..Grpo::default() };
+    let episode = |charges| Earned { reward: 1.0, terms: &[(1.0, 1.0)], turns: &[], charges };
+    let found = grpo.credit(&[vec![episode(&[0.3]), episode(&[0.1])]]).concat().concat();
+    assert!(found[0] < 0.0 && found[1] > 0.0, "{found:?}");
 }

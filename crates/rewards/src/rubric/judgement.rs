@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use stateset_domain::RewardTerm;
 use thiserror::Error;
 
 use super::Rubric;
@@ -25,10 +26,11 @@ impl Judgement {
     /// What an episode earned whose checks earned `checks`, if a judgement is worth `weight`.
     #[must_use]
     pub fn on_top_of(&self, checks: Score, weight: f32) -> Score {
-        let Score { total, mut parts } = checks;
+        let Score { total, mut terms, mut parts } = checks;
+        terms.push(RewardTerm { weight, value: self.total });
         parts.push(("judge".into(), self.total));
         parts.extend(self.scores.iter().map(|(name, score)| (format!("judge.{name}"), *score)));
-        Score { total: total + weight * self.total, parts }
+        Score { total: total + weight * self.total, terms, parts }
     }
 }
 

@@ -48,7 +48,7 @@ fn scores_are_weighed_and_scaled() {
     // (1 * 10/10 + 3 * 5/10) / (1 + 3)
     assert_eq!(judgement.total, 0.625);
     assert_eq!(judgement.scores, [("polite".into(), 1.0), ("right".into(), 0.5)]);
-    let score = judgement.on_top_of(Score { total: 0.5, parts: vec![("success".into(), 1.0)] }, 2.0);
+    let score = judgement.on_top_of(Score { total: 0.5, terms: Vec::new(), parts: vec![("success".into(), 1.0)] }, 2.0);
     assert_eq!(score.total, 0.5 + 2.0 * 0.625);
     let parts = [("success", 1.0), ("judge", 0.625), ("judge.polite", 1.0), ("judge.right", 0.5)];
     assert_eq!(score.parts, parts.map(|(name, value)| (name.to_owned(), value)));

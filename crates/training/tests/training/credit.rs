@@ -1,7 +1,7 @@
 //! Who is credited with what, and which tokens learn from it.
 
-use stateset_algorithms::{Advantage, CreditFor, KlIn};
-use stateset_domain::{Group, Learner, Role};
+use stateset_algorithms::{Advantage, CreditFor, KlIn, Rewards};
+use stateset_domain::{Group, Learner, RewardTerm, Role};
 
 use crate::{distance, flat, group, groups, grpo, learner, plain_descent, stepped};
 
@@ -32,6 +32,36 @@ fn a_turns_own_reward_teaches_that_turn() {
     };
     assert!(step(CreditFor::Turns, 1.0) > 0.0);
     assert_eq!((step(CreditFor::Turns, 0.0), step(CreditFor::Episode, 1.0)), (0.0, 0.0));
+}
+
+/// Two episodes whose rewards are equal in sum and in nothing else.
+fn mixed(second: Vec<RewardTerm>) -> Vec<Group> {
+    let mut group = group(0, &[0.5, 0.5]);
+    let term = |weight, value| RewardTerm { weight, value };
+    group.members[0].reward_terms = vec![term(0.5, 1.0), term(0.25, 0.0)];
+    group.members[1].reward_terms = second;
+    vec![group]
+}
+
+#[test]
+fn rewards_that_are_measured_apart_teach_where_their_sums_are_equal() {
+    let term = |weight, value| RewardTerm { weight, value };
+    let step = |rewards, terms| {
+        let learner = learner(|settings| grpo(settings).rewards = rewards);
+        stepped(learner, &mixed(terms)).1.grad_norm
+    };
+    let second = || vec![term(0.5, 0.0), term(0.25, 2.0)];
+    assert!(step(Rewards::Apart, second()) > 0.0);
+    assert_eq!(step(Rewards::Summed, second()), 0.0);
+}
+
+#[test]
+fn rewards_that_are_not_the_same_for_all_cannot_be_measured_apart() {
+    let mut learner = learner(|settings| grpo(settings).rewards = Rewards::Apart);
+    let error = learner.step(&mixed(Vec::new())).unwrap_err().to_string();
+    assert!(error.contains("measured apart") && error.contains("[0.5, 0.25]"), "{error}");
+    // A reward that is not made of several is one.
+    assert!(!learner.step(&groups()).unwrap().skipped);
 }
 
 #[test]
