@@ -167,12 +167,12 @@ fn a_segment_of_another_version_is_refused_by_its_number() {
     let path = segments(folder.path()).remove(0);
     let mut bytes = fs::read(&path).unwrap();
     let length = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
-    bytes[8] = 2;
+    bytes[8] = 9;
     let checksum = crc32fast::hash(&bytes[8..8 + length]);
     bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
     fs::write(&path, bytes).unwrap();
     let refused = JournalFolder::open(folder.path(), SEGMENT).unwrap_err().to_string();
-    assert!(refused.ends_with("at byte 0: its format is version 2, and this program reads 1"), "{refused}");
+    assert!(refused.ends_with("at byte 0: its format is version 9, and this program reads 2"), "{refused}");
 }
 
 #[test]
