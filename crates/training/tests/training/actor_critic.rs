@@ -48,7 +48,7 @@ fn a_critic_learns_what_to_expect() {
 }
 
 #[test]
-fn a_critic_of_its_own_leaves_the_policys_gradient_alone_and_one_on_the_trunk_does_not() {
+fn a_critic_of_its_own_leaves_the_gradient_of_the_policy_alone_and_one_on_the_trunk_does_not() {
     let moved = |network, coef| {
         let learner = with(plain_descent, |ppo, critic| {
             (critic.network, critic.coef, ppo.epochs) = (network, coef, 2);
