@@ -106,7 +106,7 @@ impl Comparison {
     pub(crate) fn picture(&self) -> String {
         let fields = self.0.iter().map(|recipe| {
             let Row { before, after, .. } = recipe.row();
-            let result = format!("{:.0} to {:.0} % held out", 100.0 * before, 100.0 * after);
+            let result = format!("{:.0} to {:.0} %", 100.0 * before, 100.0 * after);
             Field { curve: recipe.curve(|row| row.success_rate), result }
         });
         picture::draw(&fields.collect::<Vec<_>>())

@@ -6,7 +6,7 @@ use super::html::escape;
 const COLUMNS: usize = 4;
 const CELL: (f64, f64) = (236.0, 150.0);
 /// Room within a field: left, right, top, bottom.
-const ROOM: (f64, f64, f64, f64) = (38.0, 10.0, 30.0, 22.0);
+const ROOM: (f64, f64, f64, f64) = (44.0, 10.0, 30.0, 22.0);
 
 const STYLE: &str = "text { font: 11px system-ui, sans-serif; fill: #5d6b7a } .name { font-size: 12.5px; font-weight: 600; fill: #16202c } \
     .grid { stroke: #d4dae1 } .mean { fill: none; stroke: #2563c9; stroke-width: 2 } .band { fill: #2563c9; opacity: .18 } \
@@ -56,10 +56,13 @@ impl Field<'_> {
             format!("<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{step}</text>", x(step), CELL.1 - ROOM.3 + 15.0)
         });
         let Curve { name, mean, band } = &self.curve;
+        // A run that samples nothing has no curve.
+        let band: Vec<_> = band.iter().filter(|(_, low, high)| low.is_finite() && high.is_finite()).collect();
+        let mean = mean.iter().filter(|(_, share)| share.is_finite());
         let there = band.iter().map(|(step, _, high)| place(*step, *high));
         let back = band.iter().rev().map(|(step, low, _)| place(*step, *low));
         let band: Vec<String> = there.chain(back).collect();
-        let mean: Vec<String> = mean.iter().map(|(step, share)| place(*step, *share)).collect();
+        let mean: Vec<String> = mean.map(|(step, share)| place(*step, *share)).collect();
         format!(
             "<text class=\"name\" x=\"{}\" y=\"18\">{}</text><text x=\"{}\" y=\"18\" text-anchor=\"end\">{}</text>{}{}\
              <polygon class=\"band\" points=\"{}\"/><polyline class=\"mean\" points=\"{}\"/>",
@@ -89,6 +92,13 @@ mod tests {
         let svg = draw(&[field("a"), field("b"), field("<c>"), field("d"), field("e")]);
         assert_eq!((svg.matches("<polyline").count(), svg.matches("<polygon").count()), (5, 5));
         assert!(svg.contains("translate(0 150)") && svg.contains("&lt;c&gt;") && svg.contains("24 to 98 %"), "{svg}");
+    }
+
+    #[test]
+    fn a_recipe_that_samples_nothing_has_an_empty_field() {
+        let curve = Curve { name: "sft", mean: vec![(1, f64::NAN)], band: vec![(1, f64::NAN, f64::NAN)] };
+        let svg = draw(&[Field { curve, result: "24 to 94 %".to_owned() }]);
+        assert!(!svg.contains("NaN") && svg.contains("24 to 94 %"), "{svg}");
     }
 
     #[test]
