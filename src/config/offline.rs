@@ -44,25 +44,28 @@ impl Training {
     }
 }
 
-/// Settings about sampled episodes, in a run that samples none.
+/// Settings about sampled episodes that the algorithm has no use for.
 pub(super) fn validate(training: &Training, found: &mut Findings) {
-    if !training.is_offline() {
-        return;
-    }
     let default = Training::default();
-    let who = if training.algorithm == Algorithm::Sft { "sft" } else { "dpo with a `file`" };
-    for (key, changed) in [
+    let stale = [
+        ("staleness", training.staleness != default.staleness),
+        ("importance_sampling", training.importance_sampling != default.importance_sampling),
+    ];
+    let sampled = [
         ("groups_per_step", training.groups_per_step != default.groups_per_step),
         ("group_size", training.group_size != default.group_size),
         ("rollouts", training.rollouts != default.rollouts),
         ("max_staleness", training.max_staleness != default.max_staleness),
-        ("staleness", training.staleness != default.staleness),
-        ("importance_sampling", training.importance_sampling != default.importance_sampling),
-    ] {
+    ];
+    let (unused, why) = match (training.is_offline(), training.algorithm) {
+        (true, Algorithm::Sft) => ([&sampled[..], &stale].concat(), "sampled episodes have no part in sft"),
+        (true, _) => ([&sampled[..], &stale].concat(), "sampled episodes have no part in dpo with a `file`"),
+        (false, Algorithm::Dpo) => (stale.to_vec(), "in dpo a pair counts in full, whoever sampled it"),
+        (false, _) => return,
+    };
+    for (key, _) in unused.into_iter().filter(|(_, changed)| *changed) {
         let key = format!("training.{key}");
-        if changed {
-            let message = format!("`{key}` is set, but sampled episodes have no part in {who}");
-            found.add(Problem::new(key, message).help("leave it out"));
-        }
+        let message = format!("`{key}` is set, but {why}");
+        found.add(Problem::new(key, message).help("leave it out"));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use stateset_actors::policy::{Condition, ConditionError, signals};
-use stateset_algorithms::{Algorithm, Section};
+use stateset_algorithms::{Algorithm, Rewards, Section};
 use stateset_domain::{Directive, Scaling};
 
 use super::suggest::{nearest, quoted};
@@ -179,14 +179,13 @@ fn training(training: &Training, found: &mut Findings) {
     found.section(training.algorithm, &training.critic);
     found.section(training.algorithm, &training.dpo);
     found.section(training.algorithm, &training.sft);
-    let climbs = training.algorithm == Algorithm::Trpo;
-    for (key, changed) in [
-        ("training.learning_rate", training.learning_rate != Training::default().learning_rate),
-        ("training.optimizer", training.optimizer != Training::default().optimizer),
-    ] {
-        let instead = "nothing in trpo, whose steps are as long as `training.trpo.max_kl` allows: leave it out";
-        found.check(!(climbs && changed), key, "set", instead);
-    }
+    let rated = training.learning_rate != Training::default().learning_rate;
+    let instead = "nothing in trpo, whose steps are as long as `training.trpo.max_kl` allows: leave it out";
+    found.check(!(training.algorithm == Algorithm::Trpo && rated), "training.learning_rate", "set", instead);
+    let summed = training.max_resamples == 0 || training.grpo.rewards == Rewards::Summed;
+    let instead =
+        "0 with `training.grpo.rewards: apart`: groups whose rewards are equal in sum may differ in their terms";
+    found.check(summed, "training.max_resamples", training.max_resamples, instead);
     found.check(training.max_staleness >= 1, "training.max_staleness", training.max_staleness, "at least 1");
     found.sentences("training.importance_sampling", training.importance_sampling.validate());
     found.check(at_least_zero(training.weight_decay), "training.weight_decay", training.weight_decay, "0 or more");

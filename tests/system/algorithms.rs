@@ -47,6 +47,12 @@ fn settings_that_an_algorithm_never_looks_at_are_refused_by_name() {
     assert!(told.contains("`training.grpo.advantage` is set to centred, but ppo looks at"), "{told}");
     let told = refused(&["training.algorithm=trpo", "training.learning_rate=1e-3"]);
     assert!(told.contains("`training.learning_rate` is set") && told.contains("max_kl"), "{told}");
+    let told = refused(&["training.algorithm=a2c", "training.critic.clip=0.2"]);
+    assert!(told.contains("`training.critic.clip` is set to 0.2, but only an algorithm that updates more"), "{told}");
+    let told = refused(&["training.algorithm=dpo", "training.staleness=drop"]);
+    assert!(told.contains("`training.staleness` is set, but in dpo a pair counts in full"), "{told}");
+    let told = refused(&["training.grpo.rewards=apart", "training.max_resamples=1"]);
+    assert!(told.contains("`training.max_resamples` is 1"), "{told}");
     let told = refused(&["training.algorithm=rloo", "training.grpo.advantage=centred"]);
     assert!(told.contains("`training.grpo.advantage` must be leave_one_out in rloo"), "{told}");
 }

@@ -14,7 +14,7 @@ pub use health::{
 };
 pub use plan::{Place, Plan, Task};
 pub use recollection::{Recollection, RecordedStep};
-pub use resampling::{informative, is_informative};
+pub use resampling::informative;
 pub use round::{Decision, Harvest, Retries, Round};
 pub use summary::Summary;
 pub use suspicion::suspect;

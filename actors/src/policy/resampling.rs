@@ -7,7 +7,7 @@
 //! Which further groups a round gets follows from the rewards of the groups before them, all of which are known by then, and from nothing
 //! else: not from the order in which they came, nor from how often the run was begun again.
 
-use stateset_domain::{EpisodeId, Group, Purpose};
+use stateset_domain::{EpisodeId, Group, Purpose, is_flat};
 
 use super::Plan;
 use super::plan::members;
@@ -29,18 +29,11 @@ impl Plan {
     }
 }
 
-/// Whether there is anything to compare in a group.
-#[must_use]
-pub fn is_informative(rewards: &[f64]) -> bool {
-    rewards.windows(2).any(|pair| pair[0] != pair[1])
-}
-
 /// The groups that something can be learned from, or all of them if there are none; and the share of the others.
 #[must_use]
 pub fn informative(groups: Vec<Group>) -> (Vec<Group>, f64) {
     let all = groups.len().max(1) as f64;
-    let (chosen, flat): (Vec<Group>, Vec<Group>) =
-        groups.into_iter().partition(|group| is_informative(&group.rewards()));
+    let (flat, chosen): (Vec<Group>, Vec<Group>) = groups.into_iter().partition(|group| is_flat(&group.rewards()));
     let share = flat.len() as f64 / all;
     (if chosen.is_empty() { flat } else { chosen }, share)
 }

@@ -5,10 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stateset_domain::{EpisodeCounts, EpisodeId, FailureKind, Group, GroupId, Trajectory};
+use stateset_domain::{EpisodeCounts, EpisodeId, FailureKind, Group, GroupId, Trajectory, is_flat};
 
 use super::RecordedStep;
-use super::resampling::is_informative;
 
 /// How often an episode is attempted, and how long to wait in between: doubling, up to a cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +118,7 @@ impl Round {
                 groups.entry(id.group).or_default().extend(trajectory.reward.map(f64::from));
             }
         }
-        groups.values().filter(|rewards| rewards.len() >= min_members && is_informative(rewards)).count()
+        groups.values().filter(|rewards| rewards.len() >= min_members && !is_flat(rewards)).count()
     }
 
     /// Takes in what the journal holds of this round, and says how many episodes need not be rolled out again. Once its batch was

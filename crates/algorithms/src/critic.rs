@@ -219,6 +219,7 @@ impl Section for Critic {
             (!apart, "coef", "a critic that moves the policy's trunk (`network: trunk`, in `ppo` and `a2c`)"),
             (apart, "learning_rate", "a critic that learns apart from the policy (`network: separate`, or `trpo`)"),
             (after, "passes", "`trpo`"),
+            (algorithm != Algorithm::A2c, "clip", "an algorithm that updates more than once a batch (`ppo`, `trpo`)"),
         ];
         idle.into_iter().filter(|(used, ..)| !used).map(|(_, key, who)| (key, who)).collect()
     }

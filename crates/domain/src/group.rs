@@ -13,6 +13,12 @@ pub struct Group {
     pub members: Vec<Trajectory>,
 }
 
+/// Whether all rewards are equal, so that there is nothing to compare.
+#[must_use]
+pub fn is_flat(rewards: &[f64]) -> bool {
+    rewards.windows(2).all(|pair| pair[0] == pair[1])
+}
+
 impl Group {
     /// The members' rewards. Members that were not judged are skipped.
     #[must_use]

@@ -32,7 +32,7 @@ pub use directive::{Action, Adjustments, Change, Directive, Ruling, Scaling};
 pub use failure::FailureKind;
 pub use fence::Fence;
 pub use generation::{Completion, Finish, Finished, GenerateRequest, Poll, Sampling};
-pub use group::Group;
+pub use group::{Group, is_flat};
 pub use ids::{EpisodeId, GroupId, PolicyVersion, Purpose, RequestId};
 pub use journal::{Durability, Entry, Record, Replay};
 pub use message::{Message, Role, ToolCall};

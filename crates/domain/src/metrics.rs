@@ -23,7 +23,7 @@ pub struct StepReport {
     /// Global L2 norm of the gradient before clipping.
     #[serde(deserialize_with = "or_nan")]
     pub grad_norm: f64,
-    /// Learning rate of the step.
+    /// Learning rate of the step; of a natural step, the part of it that was taken.
     pub lr: f64,
     /// Largest |sampler - trainer| log-probability over tokens that are not stale, nats.
     #[serde(deserialize_with = "or_nan")]

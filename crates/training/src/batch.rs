@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use stateset_algorithms::Turn;
-use stateset_algorithms::advantage::is_flat;
-use stateset_domain::{Group, LearnerError, PolicyVersion, Role, Trajectory};
+use stateset_domain::{Group, LearnerError, PolicyVersion, Role, Trajectory, is_flat};
 use stateset_models::PackedBatch;
 
 /// One trajectory as the optimizer sees it; the log-probability arrays have one entry per scored token.

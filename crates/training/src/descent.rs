@@ -68,13 +68,10 @@ impl PolicyLearner {
                 report.loss = (sum.evaluation.loss + sum.values.loss) / norms.len().max(1) as f64;
                 report.grad_norm = norms.iter().sum::<f64>() / norms.len().max(1) as f64;
                 if self.critic.is_some() {
-                    report.value_loss = Some(sum.values.mean_loss());
-                    report.explained_variance = Some(sum.values.explained_variance());
+                    sum.describe_critic(report);
                 }
             }
-            report.kl = sum.evaluation.kl_sum / sum.compared.max(1) as f64;
-            report.clip_fraction = sum.evaluation.clip_fraction();
-            report.entropy = sum.entropy_sum / sum.evaluation.tokens.max(1) as f64;
+            sum.describe(report);
         }
         Ok(())
     }
@@ -82,11 +79,10 @@ impl PolicyLearner {
     /// The batch's examples as a pass takes them: all at once, or in parts that are drawn anew for every pass.
     fn parts(&self, examples: usize, epoch: usize) -> Vec<Vec<usize>> {
         let parts = self.settings.objective.mini_batches();
-        let mut order: Vec<usize> = (0..examples).collect();
-        if parts > 1 {
-            let mut stream = Stream::new(self.step).fork(epoch as u64);
-            (1..examples).rev().for_each(|i| order.swap(i, stream.below(i + 1)));
-        }
+        let order = match parts {
+            1 => (0..examples).collect(),
+            _ => Stream::new(self.step).fork(epoch as u64).sample_indices(examples, examples),
+        };
         let size = examples.div_ceil(parts).max(1);
         if order.is_empty() { vec![Vec::new()] } else { order.chunks(size).map(<[usize]>::to_vec).collect() }
     }

@@ -147,8 +147,8 @@ impl PolicyLearner {
         let mut report = StepReport { lr: learning_rate * course, frac_zero_std_groups, ..ages(&batch, weighed) };
         // Only an update that is not the first can fail after the weights have moved.
         let objective = &self.settings.objective;
-        let updates = objective.epochs() > 1 || objective.looks_first();
-        self.before = (self.settings.undoable || updates).then(|| self.standing()).transpose().map_err(compute)?;
+        let several = objective.epochs() * objective.mini_batches() > 1;
+        self.before = (self.settings.undoable || several).then(|| self.standing()).transpose().map_err(compute)?;
         let firsts = self.look_first(&batch, &mut report).map_err(compute)?;
         batch.credit(&self.settings.objective, &firsts);
         match self.settings.objective.trust_region().cloned() {

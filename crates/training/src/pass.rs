@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor};
 use stateset_algorithms::{Evaluation, Sequence, Slopes, ValueEvaluation, Valued};
+use stateset_domain::StepReport;
 use stateset_models::PackedBatch;
 
 use crate::batch::pack;
@@ -61,6 +62,21 @@ impl std::ops::AddAssign for Found {
         self.entropy_sum += entropy_sum;
         self.compared += compared;
         self.let_go += let_go;
+    }
+}
+
+impl Found {
+    /// Reports what the policy did.
+    pub(crate) fn describe(&self, report: &mut StepReport) {
+        report.kl = self.evaluation.kl_sum / self.compared.max(1) as f64;
+        report.clip_fraction = self.evaluation.clip_fraction();
+        report.entropy = self.entropy_sum / self.evaluation.tokens.max(1) as f64;
+    }
+
+    /// Reports what the critic had expected.
+    pub(crate) fn describe_critic(&self, report: &mut StepReport) {
+        report.value_loss = Some(self.values.mean_loss());
+        report.explained_variance = Some(self.values.explained_variance());
     }
 }
 
@@ -203,7 +219,7 @@ impl PolicyLearner {
     }
 
     /// The critic's loss. A natural step moves the policy alone, and its critic afterwards.
-    fn value(
+    pub(crate) fn value(
         &self,
         examples: &[&Example],
         firsts: &[&First],

@@ -8,7 +8,7 @@
 //! what a policy with a small vocabulary, or few tokens a step, affords.
 
 use candle_core::{Result, Tensor};
-use stateset_algorithms::{Landing, Sequence, Slopes, Trpo, Valued};
+use stateset_algorithms::{Landing, Sequence, Slopes, Trpo};
 use stateset_domain::{StepReport, Stream};
 use stateset_models::PackedBatch;
 
@@ -63,10 +63,8 @@ impl PolicyLearner {
         report.train_tokens += tokens(examples, &chosen);
         report.loss = found.evaluation.loss;
         report.grad_norm = pull.policy.norm();
-        report.entropy = found.entropy_sum / found.evaluation.tokens.max(1) as f64;
-        report.kl = found.evaluation.kl_sum / found.compared.max(1) as f64;
-        report.value_loss = Some(found.values.mean_loss());
-        report.explained_variance = Some(found.values.explained_variance());
+        found.describe(report);
+        found.describe_critic(report);
         if !(report.loss.is_finite() && report.grad_norm.is_finite()) {
             report.skipped = true;
             return Ok(());
@@ -78,6 +76,7 @@ impl PolicyLearner {
         if let (Some(critic), Some(gradients)) = (&mut self.critic, &pull.critic) {
             critic.update(gradients, lr)?;
         }
+        report.train_tokens += tokens(examples, &chosen);
         self.teach_critic(&begun, lr)
     }
 
@@ -94,13 +93,18 @@ impl PolicyLearner {
         let from = read(&self.variables)?;
         let direction = {
             let sample = self.sample(trpo, chosen);
-            let runs = self.micro_batches(examples, &sample).into_iter();
+            let (runs, drawn) = (self.micro_batches(examples, &sample).into_iter(), tokens(examples, &sample));
             let sample = runs.map(|run| self.part(examples, &sample[run])).collect::<Result<Vec<_>>>()?;
-            trpo.direction(uphill, |v| self.fisher(&sample, &from, v))?
+            *train_tokens += drawn;
+            trpo.direction(uphill, |v| {
+                *train_tokens += 2 * drawn;
+                self.fisher(&sample, &from, v)
+            })?
         };
         let Some(direction) = direction else { return Ok(0.0) };
         let runs = self.micro_batches(examples, chosen).into_iter();
         let all = runs.map(|run| Ok(self.part(examples, &chosen[run])?.0)).collect::<Result<Vec<_>>>()?;
+        *train_tokens += tokens(examples, chosen);
         let landed = trpo.search(|part| {
             write(&self.variables, &moved(&from, &direction.step, course * part))?;
             *train_tokens += tokens(examples, chosen);
@@ -114,11 +118,9 @@ impl PolicyLearner {
 
     /// The examples that the Fisher matrix is estimated from: as many as asked for, another draw in every step.
     fn sample(&self, trpo: &Trpo, chosen: &[usize]) -> Vec<usize> {
-        let mut order = chosen.to_vec();
-        let mut stream = Stream::new(self.step);
-        (1..order.len()).rev().for_each(|i| order.swap(i, stream.below(i + 1)));
-        order.truncate((trpo.fisher_share * chosen.len() as f64).ceil() as usize);
-        order
+        let count = (trpo.fisher_share * chosen.len() as f64).ceil() as usize;
+        let drawn = Stream::new(self.step).sample_indices(chosen.len(), count.min(chosen.len()));
+        drawn.into_iter().map(|i| chosen[i]).collect()
     }
 
     /// Some examples, and their logits with the graph that led to them, for any number of backward passes.
@@ -190,33 +192,26 @@ impl PolicyLearner {
 
     /// Updates of the critic, over the whole batch each; the first was made with the policy's step.
     fn teach_critic(&mut self, begun: &Begun<'_>, lr: f64) -> Result<()> {
-        let Begun { examples, chosen, firsts, .. } = *begun;
-        let Some(settings) = self.settings.objective.critic().cloned() else { return Ok(()) };
-        let runs = self.micro_batches(examples, chosen);
-        let look = |run: &std::ops::Range<usize>| {
-            let part: Vec<&Example> = chosen[run.clone()].iter().map(|i| &examples[*i]).collect();
+        let Begun { examples, chosen, counts, firsts, .. } = *begun;
+        let passes = self.settings.objective.critic().map_or(1, |critic| critic.passes);
+        let look = |run: std::ops::Range<usize>| {
+            let (part, known): (Vec<&Example>, Vec<&First>) =
+                chosen[run].iter().filter_map(|i| Some((&examples[*i], firsts[*i].as_ref()?))).unzip();
             let packed = pack(part.iter().copied());
-            Ok((self.model.states(&packed)?.detach(), packed, part))
+            Ok((self.model.states(&packed)?.detach(), packed, part, known))
         };
-        let looked = runs.iter().map(look).collect::<Result<Vec<_>>>()?;
-        let weight = self.settings.objective.count(examples.iter()).value_weight();
-        let Some(critic) = &mut self.critic else { return Ok(()) };
-        for _ in 1..settings.passes {
+        let looked = self.micro_batches(examples, chosen).into_iter().map(look).collect::<Result<Vec<_>>>()?;
+        for _ in 1..passes {
+            let Some(critic) = &self.critic else { return Ok(()) };
             let mut gradients = critic.gradients();
-            for (run, (states, packed, part)) in runs.iter().zip(&looked) {
-                let values = critic.values(states, packed)?;
-                let mut slopes = Vec::new();
-                for ((example, i), new) in part.iter().zip(&chosen[run.clone()]).zip(per_example(part, &values)?) {
-                    let Some(first) = &firsts[*i] else { continue };
-                    let Example { returns, learned, .. } = example;
-                    let mut own = vec![0.0; new.len()];
-                    let valued = Valued { new: &new, old: &first.values, returns, mask: learned };
-                    valued.evaluate(settings.clip, weight, &mut own);
-                    slopes.extend(own);
-                }
+            for (states, packed, part, known) in &looked {
+                let (values, mut slopes) = (critic.values(states, packed)?, Vec::new());
+                self.value(part, known, &per_example(part, &values)?, counts, &mut slopes);
                 critic.pull(&mut gradients, &along(&values, &slopes)?.backward()?)?;
             }
-            critic.update(&gradients, lr)?;
+            if let Some(critic) = &mut self.critic {
+                critic.update(&gradients, lr)?;
+            }
         }
         Ok(())
     }

@@ -18,7 +18,6 @@ pub(super) fn sample_std(rewards: &[f64]) -> f64 {
 }
 
 /// Whether all rewards of a group are equal, so that there is nothing to compare.
-#[must_use]
-pub fn is_flat(rewards: &[f64]) -> bool {
+pub(super) fn is_flat(rewards: &[f64]) -> bool {
     rewards.windows(2).all(|pair| pair[0] == pair[1])
 }

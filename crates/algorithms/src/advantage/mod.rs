@@ -11,6 +11,5 @@ mod whiten;
 pub use components::measure_apart;
 pub use estimator::{Advantage, Answer};
 pub use gae::Gae;
-pub use group::is_flat;
 pub use to_go::return_to_go;
 pub use whiten::whiten;
