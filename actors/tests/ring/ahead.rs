@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use stateset_actors::policy::Plan;
 use stateset_actors::protocol::Site;
-use stateset_domain::{
-    Adjustments, Artifact, Engine, Entry, Group, Learner, LearnerError, PolicySnapshot, Record, StepReport,
-};
+use stateset_domain::{Engine, Entry, Group, Learner, Record};
 use stateset_telemetry::Event;
-use stateset_testkit::{CountingLearner, FaultInjector, MemoryJournal, ScriptedEngine};
+use stateset_testkit::{CountingLearner, FaultInjector, Listener, MemoryJournal, ScriptedEngine};
 
 use crate::rig::{Ran, Rig, sometimes_echo};
 
@@ -40,52 +38,20 @@ impl Sampled {
     }
 }
 
-/// Does not finish a step before something was sampled for the next one, and remembers how old the tokens of each step were.
-struct Waiting {
-    inner: CountingLearner,
-    sampled: Arc<Sampled>,
-    oldest: Arc<Mutex<Vec<u64>>>,
-}
-
-impl Learner for Waiting {
-    fn step(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
-        let step = groups[0].id.step;
-        let members = groups.iter().flat_map(|group| &group.members);
-        let tokens = members.flat_map(|member| member.versions.iter().zip(&member.mask));
-        let ages = tokens.filter(|(_, sampled)| **sampled).map(|(version, _)| step - 1 - version.0);
-        self.oldest.lock().unwrap().push(ages.max().unwrap());
-        if step < STEPS {
-            self.sampled.wait_for(step + 1);
-        }
-        self.inner.step(groups)
-    }
-
-    fn undo(&mut self) -> Result<(), LearnerError> {
-        self.inner.undo()
-    }
-
-    fn adjust(&mut self, adjustments: &Adjustments) {
-        self.inner.adjust(adjustments);
-    }
-
-    fn snapshot(&self) -> Result<PolicySnapshot, LearnerError> {
-        self.inner.snapshot()
-    }
-
-    fn save(&self) -> Result<Vec<Artifact>, LearnerError> {
-        self.inner.save()
-    }
-
-    fn restore(&mut self, artifacts: &[Artifact]) -> Result<(), LearnerError> {
-        self.inner.restore(artifacts)
-    }
+/// How old the oldest token is of what a step is taken on.
+fn oldest_of(groups: &[Group], step: u64) -> u64 {
+    let members = groups.iter().flat_map(|group| &group.members);
+    let tokens = members.flat_map(|member| member.versions.iter().zip(&member.mask));
+    let ages = tokens.filter(|(_, sampled)| **sampled).map(|(version, _)| step - 1 - version.0);
+    ages.max().unwrap()
 }
 
 fn plan() -> Plan {
     Plan { max_staleness: 1, ..Rig::default().plan }
 }
 
-/// A ring that samples one round ahead, and the age of each step's oldest token.
+/// A ring that samples one round ahead, whose learner does not finish a step before something was sampled for the next one; and the age of
+/// each step's oldest token.
 fn ahead() -> (Rig, Arc<Mutex<Vec<u64>>>) {
     let (sampled, oldest): (Arc<Sampled>, Arc<Mutex<Vec<u64>>>) = Default::default();
     let seen = sampled.clone();
@@ -97,9 +63,14 @@ fn ahead() -> (Rig, Arc<Mutex<Vec<u64>>>) {
         }))
     };
     let ages = oldest.clone();
-    let learner = move || -> Box<dyn Learner> {
-        Box::new(Waiting { inner: CountingLearner::new(), sampled: sampled.clone(), oldest: ages.clone() })
-    };
+    let listener: Listener = Arc::new(move |groups| {
+        let step = groups[0].id.step;
+        ages.lock().unwrap().push(oldest_of(groups, step));
+        if step < STEPS {
+            sampled.wait_for(step + 1);
+        }
+    });
+    let learner = move || -> Box<dyn Learner> { Box::new(CountingLearner::overheard(listener.clone())) };
     (Rig { plan: plan(), engine: Arc::new(engine), learner: Arc::new(learner), ..Rig::default() }, oldest)
 }
 

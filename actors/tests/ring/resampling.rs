@@ -4,13 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use stateset_actors::policy::Plan;
 use stateset_actors::protocol::Site;
-use stateset_domain::{
-    Adjustments, Artifact, Entry, Group, Learner, LearnerError, PolicySnapshot, Record, StepMetrics, StepReport,
-    Trajectory,
-};
+use stateset_domain::{Entry, Learner, Record, StepMetrics, StepReport, Trajectory};
 use stateset_rewards::{Reward, RewardError, Score};
 use stateset_telemetry::Event;
-use stateset_testkit::{CountingLearner, FaultInjector, MemoryJournal};
+use stateset_testkit::{CountingLearner, FaultInjector, Listener, MemoryJournal};
 
 use crate::rig::{Ran, Rig};
 
@@ -25,42 +22,6 @@ impl Reward for Alternating {
     }
 }
 
-type Seen = Arc<Mutex<Vec<Vec<(u32, String)>>>>;
-
-/// Remembers the groups of each step.
-struct Remembering {
-    inner: CountingLearner,
-    seen: Seen,
-}
-
-impl Learner for Remembering {
-    fn step(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
-        let told = groups.iter().map(|group| (group.id.index, group.members[0].scenario.clone()));
-        self.seen.lock().unwrap().push(told.collect());
-        self.inner.step(groups)
-    }
-
-    fn undo(&mut self) -> Result<(), LearnerError> {
-        self.inner.undo()
-    }
-
-    fn adjust(&mut self, adjustments: &Adjustments) {
-        self.inner.adjust(adjustments);
-    }
-
-    fn snapshot(&self) -> Result<PolicySnapshot, LearnerError> {
-        self.inner.snapshot()
-    }
-
-    fn save(&self) -> Result<Vec<Artifact>, LearnerError> {
-        self.inner.save()
-    }
-
-    fn restore(&mut self, artifacts: &[Artifact]) -> Result<(), LearnerError> {
-        self.inner.restore(artifacts)
-    }
-}
-
 fn rig(max_resamples: u32) -> Rig {
     let plan = Plan { max_resamples, ..Rig::default().plan };
     Rig { plan, reward: Arc::new(Alternating), ..Rig::default() }
@@ -68,10 +29,13 @@ fn rig(max_resamples: u32) -> Rig {
 
 /// What each step of a run was taken on.
 async fn steps(rig: Rig) -> (Ran, Vec<Vec<(u32, String)>>) {
-    let seen = Seen::default();
+    let seen = Arc::new(Mutex::new(Vec::new()));
     let kept = seen.clone();
-    let learner =
-        move || -> Box<dyn Learner> { Box::new(Remembering { inner: CountingLearner::new(), seen: kept.clone() }) };
+    let listener: Listener = Arc::new(move |groups| {
+        let told = groups.iter().map(|group| (group.id.index, group.members[0].scenario.clone()));
+        kept.lock().unwrap().push(told.collect());
+    });
+    let learner = move || -> Box<dyn Learner> { Box::new(CountingLearner::overheard(listener.clone())) };
     let ran = Rig { learner: Arc::new(learner), ..rig }.run().await;
     let seen = seen.lock().unwrap().clone();
     (ran, seen)

@@ -92,7 +92,7 @@ impl Grpo {
     fn by_reward(&self, groups: &[Vec<Earned<'_>>]) -> Vec<Vec<Vec<f64>>> {
         let rewards = |it: &Earned<'_>| -> Vec<f64> {
             let own = it.terms.iter().map(|(_, value)| *value);
-            own.chain([self.shaped(it) - it.reward, -total(it.charges)]).collect()
+            own.chain([self.for_length(it), -total(it.charges)]).collect()
         };
         let answers: Vec<Vec<Vec<f64>>> = groups.iter().map(|group| group.iter().map(rewards).collect()).collect();
         let weights = groups.iter().flatten().next().map_or(&[][..], |it| it.terms).iter().map(|(weight, _)| *weight);
@@ -133,8 +133,13 @@ impl Grpo {
 
     /// An episode's reward, length considered.
     fn shaped(&self, it: &Earned<'_>) -> f64 {
+        it.reward + self.for_length(it)
+    }
+
+    /// What an episode earns for its length: nothing, or less.
+    fn for_length(&self, it: &Earned<'_>) -> f64 {
         let tokens = it.turns.last().map_or(0, |turn| turn.tokens.end);
-        self.overlong().map_or(it.reward, |overlong| it.reward + overlong.earns(tokens))
+        self.overlong().map_or(0.0, |overlong| overlong.earns(tokens))
     }
 
     /// What came of each turn of an episode.

@@ -6,10 +6,15 @@ use stateset_domain::{
     Adjustments, Artifact, Group, Learner, LearnerError, NamedTensor, PolicySnapshot, PolicyVersion, StepReport, Stream,
 };
 
+/// Hears of the groups of a step before it is taken.
+pub type Listener = Arc<dyn Fn(&[Group]) + Send + Sync>;
+
 /// Its "weights" are four numbers to which every step adds a hash of exactly what it was trained on, in order: tokens, log-probs,
-/// versions and rewards, times the scale of the learning rate; without episodes, of the step's number. Two runs whose digests agree were trained on the same batches.
-#[derive(Debug, Clone, Default)]
+/// versions and rewards, times the scale of the learning rate; without episodes, of the step's number.
+/// Two runs whose digests agree were trained on the same batches.
+#[derive(Clone, Default)]
 pub struct CountingLearner {
+    listener: Option<Listener>,
     weights: [f32; 4],
     before: [f32; 4],
     adjustments: Adjustments,
@@ -22,10 +27,19 @@ impl CountingLearner {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// The same, with somebody who listens.
+    #[must_use]
+    pub fn overheard(listener: Listener) -> Self {
+        Self { listener: Some(listener), ..Self::default() }
+    }
 }
 
 impl Learner for CountingLearner {
     fn step(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
+        if let Some(listener) = &self.listener {
+            listener(groups);
+        }
         let mut hash = Stream::new(self.step);
         for episode in groups.iter().flat_map(|group| &group.members) {
             let reward =

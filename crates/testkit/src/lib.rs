@@ -27,7 +27,7 @@ pub use chat_server::{Asked, Canned, ChatServer, Conduct};
 pub use engine::{DeafEngine, ScriptedEngine};
 pub use fault::FaultInjector;
 pub use journal::MemoryJournal;
-pub use learner::CountingLearner;
+pub use learner::{CountingLearner, Listener};
 pub use store::MemoryStore;
 pub use tokenizer::CharTokenizer;
 pub use world::{EchoEnvironment, MeanTurnReward};
