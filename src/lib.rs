@@ -15,6 +15,7 @@
 //! # Ok(()) }
 //! ```
 
+mod bench;
 mod chaos;
 pub mod chat;
 pub mod cli;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use crate::KeyMissing;
+use crate::bench;
 use crate::config::{Difference, Problems};
 use crate::run_folder::RunFolderError;
 
@@ -48,7 +49,12 @@ fn code(error: &anyhow::Error) -> u8 {
     let refused = match error.downcast_ref::<RunFolderError>() {
         Some(RunFolderError::InUse(_) | RunFolderError::NotARun(_)) => true,
         Some(RunFolderError::Io { .. }) => false,
-        None => error.is::<Problems>() || error.is::<AnotherRun>() || error.is::<KeyMissing>(),
+        None => {
+            error.is::<Problems>()
+                || error.is::<AnotherRun>()
+                || error.is::<KeyMissing>()
+                || error.is::<bench::Refused>()
+        }
     };
     if refused { REFUSED } else { FAILED }
 }

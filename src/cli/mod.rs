@@ -1,6 +1,7 @@
 //! The `stateset` command, one file per subcommand.
 
 mod auto;
+pub mod bench;
 pub mod chaos;
 pub mod chat;
 pub mod compare;
@@ -72,6 +73,8 @@ enum Command {
     /// Print what a configuration may say, as a JSON schema for editors
     #[command(after_help = "Example:\n  stateset schema > run.schema.json")]
     Schema,
+    /// Measure how fast this machine samples and learns, beside how fast it could
+    Bench(bench::BenchArgs),
     /// Make a small policy from demonstrations
     #[command(after_help = "Example:\n  stateset pretrain config/pretrain-tiny.yaml --output-dir /tmp/tiny")]
     Pretrain(pretrain::PretrainArgs),
@@ -120,6 +123,7 @@ pub fn run() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Diff(args) => diff::run(&args, &mut std::io::stdout()),
         Command::Schema => schema::run(&mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => bench::run(args, &mut std::io::stdout()),
         Command::Pretrain(args) => pretrain::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| errors::exit(&error))

@@ -35,7 +35,7 @@ use crate::standing::Standing;
 use crate::topology::{Blueprint, Current, Kind, Kinds};
 
 /// Tokens that the engine is fed in one step.
-const STEP_TOKENS: usize = 1024;
+pub(crate) const STEP_TOKENS: usize = 1024;
 
 /// The journal is deleted segment by segment, so this is how much more of it there may be than is needed.
 const SEGMENT_BYTES: u64 = 4 << 20;
@@ -369,7 +369,8 @@ fn own_backends(config: &Config, model: Pretrained, dataset: Option<Dataset>) ->
     Ok(Backends { tokenizer, engine, learner: Arc::new(learner) })
 }
 
-fn learner_settings(config: &Config) -> LearnerSettings {
+/// How a learner learns that is configured so.
+pub(crate) fn learner_settings(config: &Config) -> LearnerSettings {
     let training = &config.training;
     LearnerSettings {
         objective: objective(training),

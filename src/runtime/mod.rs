@@ -34,6 +34,7 @@ use crate::run_folder::{RunFiles, RunFolder};
 use crate::topology::{Current, Kinds, Parts, Topology};
 
 pub use builder::{Backends, RuntimeBuilder};
+pub(crate) use builder::{STEP_TOKENS, learner_settings};
 pub(crate) use clock::Clock;
 use outcome::Measured;
 pub use outcome::read_result;

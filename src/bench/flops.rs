@@ -1,0 +1,87 @@
+//! Floating-point operations that must be done, two for each multiply-add.
+//!
+//! Counted are matrix products: projections over every position, attention over the positions that are seen, the head over the positions at
+//! which a token is scored. Norms, rotations, gates and softmax are not, nor is anything that is computed twice where once would do: a prompt
+//! that a group shares counts once. A gradient costs twice its forward pass.
+
+use std::ops::Range;
+
+use stateset_models::ModelConfig;
+
+/// What a forward pass, or passes, over conversations comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Conversations {
+    /// Positions of each conversation that go through the blocks.
+    pub(crate) positions: Vec<usize>,
+    /// How many of its tokens are scored or sampled.
+    pub(crate) scored: Vec<usize>,
+    /// How many conversations in a row share their beginning.
+    pub(crate) group: usize,
+    /// Tokens of that beginning.
+    pub(crate) shared: usize,
+}
+
+impl Conversations {
+    /// Operations of one forward pass.
+    pub(crate) fn forward(&self, config: &ModelConfig) -> f64 {
+        let (mut blocks, mut heads) = (0.0, 0);
+        for (positions, scored) in self.positions.chunks(self.group).zip(self.scored.chunks(self.group)) {
+            let shared = if positions.len() > 1 { self.shared } else { 0 };
+            blocks += over(config, 0..shared);
+            blocks += positions.iter().map(|end| over(config, shared..*end)).sum::<f64>();
+            // The first token of each reply to the shared beginning is drawn from the same row of logits.
+            heads += scored.iter().sum::<usize>() - if shared > 0 { scored.len() - 1 } else { 0 };
+        }
+        blocks + heads as f64 * 2.0 * (config.hidden_size * config.vocab_size) as f64
+    }
+}
+
+/// Operations of every block over `positions` of one conversation.
+fn over(config: &ModelConfig, positions: Range<usize>) -> f64 {
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let queries = config.num_attention_heads * config.head_dim();
+    let weights = hidden * config.qkv_rows() + queries * hidden + 3 * hidden * inner;
+    // Position t sees t + 1 keys, and as many values.
+    let seen = positions.end * (positions.end + 1) / 2 - positions.start * (positions.start + 1) / 2;
+    let each = 2 * weights * positions.len() + 4 * queries * seen;
+    each as f64 * config.num_hidden_layers as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Shape;
+
+    fn config() -> ModelConfig {
+        let config = "A".parse::<Shape>().unwrap().config().unwrap();
+        ModelConfig {
+            hidden_size: 8,
+            num_attention_heads: 2,
+            num_key_value_heads: 1,
+            intermediate_size: 10,
+            num_hidden_layers: 3,
+            vocab_size: 20,
+            ..config
+        }
+    }
+
+    #[test]
+    fn operations_of_two_tokens_by_hand() {
+        // Head width 4. Weights of a block: qkv 8 x (2 + 2) x 4 = 128, output 8 x 8 = 64, gate, up and down 3 x 8 x 10 = 240; 432 in all.
+        // Two tokens: 2 x 2 x 432 = 1728. Attention: the first sees 1, the second 2, so 4 x 8 x 3 = 96. Three blocks: 3 x 1824 = 5472.
+        // One scored token: 2 x 8 x 20 = 320.
+        let one = Conversations { positions: vec![2], scored: vec![1], group: 1, shared: 0 };
+        assert_eq!(one.forward(&config()), 5792.0);
+    }
+
+    #[test]
+    fn a_shared_beginning_counts_once() {
+        let alone = Conversations { positions: vec![7], scored: vec![3], group: 1, shared: 4 };
+        let pair = Conversations { positions: vec![7, 7], scored: vec![3, 3], group: 2, shared: 4 };
+        let beginning = Conversations { positions: vec![4], scored: vec![1], group: 1, shared: 4 };
+        let config = config();
+        assert_eq!(pair.forward(&config), 2.0 * alone.forward(&config) - beginning.forward(&config));
+        let apart = Conversations { group: 1, ..pair };
+        assert_eq!(apart.forward(&config), 2.0 * alone.forward(&config));
+    }
+}

@@ -1,0 +1,114 @@
+//! How fast the learner learns.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use stateset_domain::{Group, GroupId, Learner, PolicyVersion, Purpose, StepReport, Trajectory};
+use stateset_models::{ModelConfig, Pretrained};
+use stateset_training::PolicyLearner;
+
+use super::measure::{Listener, Progress, Repeats};
+use super::report::{Measured, Report, Work};
+use super::rollout::{settings, title};
+use super::{Refused, Shape, Workload};
+use crate::config::Config;
+use crate::runtime::learner_settings;
+
+/// How the learner is to learn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Learning {
+    /// Weight of KL from the reference; 0 asks no reference.
+    pub(crate) beta: f64,
+    /// Tokens of one forward pass.
+    pub(crate) micro_batch_tokens: usize,
+}
+
+impl Default for Learning {
+    fn default() -> Self {
+        Self { beta: 0.0, micro_batch_tokens: Config::default().training.micro_batch_tokens }
+    }
+}
+
+impl Learning {
+    /// A learner by GRPO, as a run has it; only that no step can be taken back, which would cost a copy of the weights.
+    pub(super) fn learner(self, model: Pretrained) -> Result<PolicyLearner> {
+        let mut config = Config::default();
+        config.training.grpo.kl_coef = self.beta;
+        config.training.micro_batch_tokens = self.micro_batch_tokens;
+        config.agent.sampling.temperature = 1.0;
+        let mut settings = learner_settings(&config);
+        settings.undoable = false;
+        Ok(PolicyLearner::new(model, settings)?)
+    }
+
+    /// Operations of a step over `workload`: a gradient costs twice its forward pass, a reference one forward pass more.
+    pub(super) fn operations(self, workload: &Workload, config: &ModelConfig) -> f64 {
+        let passes = if self.beta > 0.0 { 4.0 } else { 3.0 };
+        passes * workload.scoring().forward(config)
+    }
+}
+
+/// Measures one optimizer step of a decoder of `shape` over `workload`.
+///
+/// # Errors
+/// If the shape cannot be used, or the workload does not fit it.
+pub(crate) fn step(
+    shape: &Shape,
+    workload: &Workload,
+    learning: Learning,
+    repeats: Repeats,
+    listener: Listener<'_>,
+) -> Result<Report> {
+    let config = shape.config()?;
+    workload.check(&config)?;
+    if workload.sequences < 2 {
+        let told = "--sequences must be at least 2: the reward of an episode alone has nothing to be compared with";
+        return Err(Refused(told.into()).into());
+    }
+    listener(Progress::Preparing);
+    let mut learner = learning.learner(shape.model(&config, workload.seed)?)?;
+    let laps = repeats.run(&["step"], listener, |repetition, watch| {
+        let version = PolicyVersion(repetition as u64);
+        let mut conversations = workload.finished(repetition, config.vocab_size, version);
+        let rewards = |(i, conversation): (usize, &mut Trajectory)| conversation.reward = Some((i % 2) as f32);
+        conversations.iter_mut().enumerate().for_each(rewards);
+        let groups = groups(conversations, workload.group);
+        watch.skip();
+        let report = learner.step(&groups)?;
+        watch.phase();
+        check(&report, workload)
+    })?;
+    let mut settings = settings(shape, workload);
+    settings.insert("beta".into(), json!(learning.beta));
+    settings.insert("micro_batch_tokens".into(), json!(learning.micro_batch_tokens));
+    let measured = Measured {
+        bench: "step",
+        title: title(shape, &config, workload),
+        settings,
+        tokens: workload.tokens(),
+        counted: "of conversations",
+        work: Work::Products(learning.operations(workload, &config)),
+        digest: learner.snapshot()?.digest().to_string(),
+    };
+    Ok(Report::beside_the_roof(measured, laps, listener))
+}
+
+/// Conversations in groups of those that share a prompt. Where none do, all are one group: rewards are compared all the same.
+pub(super) fn groups(conversations: Vec<Trajectory>, size: usize) -> Vec<Group> {
+    let size = if size == 1 { conversations.len() } else { size };
+    let step = conversations.first().map_or(0, |it| it.episode.group.step);
+    let mut conversations = conversations.into_iter();
+    let mut groups = Vec::new();
+    while conversations.len() > 0 {
+        let id = GroupId { purpose: Purpose::Train, step, index: groups.len() as u32 };
+        groups.push(Group { id, members: conversations.by_ref().take(size).collect() });
+    }
+    groups
+}
+
+/// Whether every token was learned from, so that what was measured is what was counted.
+pub(super) fn check(report: &StepReport, workload: &Workload) -> Result<()> {
+    ensure!(!report.skipped, "the step was skipped: its loss is {}, its gradient {}", report.loss, report.grad_norm);
+    let (seen, all) = (report.train_tokens, workload.tokens());
+    ensure!(seen == all as u64, "only {seen} of {all} tokens were learned from");
+    Ok(())
+}
