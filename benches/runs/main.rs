@@ -1,6 +1,8 @@
-//! Whole runs with a policy that costs nothing: what an episode costs on its way, and ten thousand at once.
+//! Whole runs: what actors cost a training step of the quick start; and with a policy that costs nothing, what an episode costs on its way,
+//! and ten thousand at once.
 //!
-//! `cargo bench -p stateset-benches --bench runs`; with `-- --quick` in a few seconds, to see that all of it runs.
+//! `cargo bench -p stateset-benches --bench runs`, or with `-- overhead` the first of it only; with `-- --quick` in a few seconds, to see that
+//! all of it runs.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,11 +11,16 @@
 )]
 
 mod crowd;
+mod overhead;
 mod path;
 mod reload;
 mod scripted;
 
-use stateset_benches::{Rival, measure, percentile};
+use std::path::Path;
+
+use overhead::{Course, Steps};
+use stateset_benches::{Rival, measure, median, percentile};
+use tokio::runtime::Runtime;
 
 /// The optimizer step that an episode is held against.
 const STEP_SECONDS: f64 = 0.005;
@@ -22,10 +29,14 @@ const STEP_SECONDS: f64 = 0.005;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    let quick = std::env::args().any(|argument| argument == "--quick");
+    let asked = |word: &str| std::env::args().any(|argument| argument == word);
+    let quick = asked("--quick");
     let (steps, rounds, crowd, reloads) = if quick { (3, 1, 400, 5) } else { (40, 5, 10_000, 200) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
+    if asked("overhead") {
+        return overhead(&runtime, folder.path(), quick);
+    }
     // First, while the process has freed nothing that could be used again.
     let whole = runtime.block_on(crowd::gather(folder.path(), crowd, true));
     println!("{crowd} conversations at once");
@@ -61,4 +72,39 @@ fn main() {
         each * 1e6,
         100.0 * each / STEP_SECONDS
     );
+    overhead(&runtime, folder.path(), quick);
+}
+
+/// The quick start's steps under supervision and by hand, each time in an order of its own.
+fn overhead(runtime: &Runtime, folder: &Path, quick: bool) {
+    let (rounds, course) = match quick {
+        true => (1, Course { warm: 1, measured: 1 }),
+        false => (6, Course { warm: 3, measured: 5 }),
+    };
+    let (mut supervised, mut by_hand) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        for first in [round % 2 == 0, round % 2 == 1] {
+            match first {
+                true => supervised.push(runtime.block_on(overhead::supervised(folder, course))),
+                false => by_hand.push(overhead::by_hand(folder, course)),
+            }
+        }
+    }
+    let pairs = || supervised.iter().zip(&by_hand);
+    assert!(pairs().all(|(a, b)| a.digest == b.digest), "both take the same steps");
+    println!("B12 a step of the quick start, {} of each [ms]", rounds * course.measured);
+    let row = |name: &str, runs: &[Steps]| {
+        let of = |part: &dyn Fn(&Steps) -> Vec<f64>| 1e3 * median(runs.iter().flat_map(part).collect());
+        let rollout = of(&|run| run.parts.iter().map(|(rollout, _)| *rollout).collect());
+        let train = of(&|run| run.parts.iter().map(|(_, train)| *train).collect());
+        let whole = of(&|run| run.seconds.clone());
+        println!("  {name:<24} {whole:.1} in the middle: rollout {rollout:.1}, optimizer {train:.1}");
+    };
+    row("by hand, in one loop", &by_hand);
+    row("supervised actors", &supervised);
+    // A step is held against the same step of the same round.
+    let ratios = pairs().flat_map(|(a, b)| a.seconds.iter().zip(&b.seconds).map(|(a, b)| a / b));
+    let ratios: Vec<f64> = ratios.collect();
+    let at = |p| percentile(ratios.clone(), p);
+    println!("  ratio                    x {:.3} ({:.3} to {:.3})", at(0.5), at(0.0), at(1.0));
 }

@@ -11,7 +11,7 @@ const ATTEMPTS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Rows, columns and depth of the product: large enough that what is not arithmetic no longer counts.
-const SIDE: usize = 2048;
+const SIDE: usize = 1024;
 
 /// Bytes of each buffer: several times what a cache holds.
 const BUFFER: usize = 256 << 20;
