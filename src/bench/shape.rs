@@ -1,7 +1,7 @@
 //! What is measured: a decoder of a known shape, or one's own.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
@@ -75,14 +75,30 @@ impl FromStr for Shape {
         if let Some(known) = KNOWN.iter().find(|known| known.letter == text) {
             return Ok(Self::Known(known));
         }
-        if PathBuf::from(text).join("config.json").is_file() {
-            return Ok(Self::Folder(text.into()));
+        let path = Path::new(text);
+        if is_model(path) {
+            return Ok(Self::Folder(path.into()));
         }
         let letters = KNOWN.each_ref().map(|known| known.letter);
-        let meant = nearest(text, letters).map(|letter| format!("; `{letter}` was probably meant")).unwrap_or_default();
-        let allowed = quoted(&letters);
+        let letter = letters.iter().find(|letter| letter.eq_ignore_ascii_case(text)).map(|letter| (*letter).to_owned());
+        let meant = letter.or_else(|| neighbour(path)).map(|meant| format!("; `{meant}` was probably meant"));
+        let (allowed, meant) = (quoted(&letters), meant.unwrap_or_default());
         Err(Refused(format!("it may be {allowed}, or a folder with a config.json, which `{text}` is not{meant}")))
     }
+}
+
+fn is_model(folder: &Path) -> bool {
+    folder.join("config.json").is_file()
+}
+
+/// The model beside `path` whose name is most like it.
+fn neighbour(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folders = std::fs::read_dir(parent).ok()?.flatten().map(|entry| entry.path()).filter(|path| is_model(path));
+    let names: Vec<String> = folders.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
+    let meant = nearest(name, names.iter().map(String::as_str))?;
+    Some(path.with_file_name(meant).display().to_string())
 }
 
 impl fmt::Display for Shape {
@@ -149,6 +165,7 @@ mod tests {
             "it may be `A`, `B`, `C`, or a folder with a config.json, which `b` is not; `B` was probably meant"
         );
         assert!(told("no/such/folder").ends_with("which `no/such/folder` is not"));
+        assert!(told("assets/tinny").ends_with("which `assets/tinny` is not; `assets/tiny` was probably meant"));
         assert_eq!(Shape::from_str("assets/tiny").unwrap(), Shape::Folder("assets/tiny".into()));
     }
 }
