@@ -21,7 +21,7 @@ fn files(ending: &str) -> Vec<PathBuf> {
 fn is_there(program: &str) -> bool {
     let there = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
     if !there {
-        println!("skipped: {program} is not there");
+        eprintln!("skipped: {program} is not there");
     }
     there
 }
@@ -34,7 +34,9 @@ fn succeeds(command: &mut Command) {
 #[test]
 fn scripts_are_valid_bash() {
     if is_there("bash") {
-        files("sh").iter().for_each(|script| succeeds(Command::new("bash").arg("-n").arg(script)));
+        for script in files("sh") {
+            succeeds(Command::new("bash").arg("-n").arg(script));
+        }
     }
 }
 
