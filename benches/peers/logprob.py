@@ -96,5 +96,5 @@ ways = {name: figures(name, watches) for name, watches in all_watches.items()}
 best = min(ways, key=lambda name: ways[name]["forward_backward_seconds_min"])
 least = {key: min(figure[key] for figure in ways.values()) for key in ways[best]}
 report(
-    args, "logprob", f"torch {best}", all_watches[best]["forward_backward"], args.rows, rows=args.rows, vocab=args.vocab, **least, ways=ways,
+    args, "logprob", "torch", all_watches[best]["forward_backward"], args.rows, best=best, rows=args.rows, vocab=args.vocab, **least, ways=ways,
     read_gb_per_second=gigabytes / min(read.laps), copy_gb_per_second=2 * gigabytes / min(copy.laps))

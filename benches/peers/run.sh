@@ -71,15 +71,15 @@ rows="$scratch/rows.jsonl" failed=0
 keep=(MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=200000000000 MALLOC_TOP_PAD_=268435456)
 preload=(LD_PRELOAD="$PEERS/libmkl_on_amd.so")
 
-# measure CASE SIDE SETTING ROUND COMMAND...: one row, with what the command's last line said.
+# measure CASE SIDE SETTING ROUND PROGRAM COMMAND...: one row, with what the command's last line said.
 measure() {
-    local name=$1 side=$2 setting=$3 round=$4 said
-    shift 4
+    local name=$1 side=$2 setting=$3 round=$4 program=$5 said
+    shift 5
     "$python" "$here/timing.py" "$wait"
-    printf '%s %s, round %s, %s: ' "$name" "$side" "$round" "$setting" >&2
+    printf '%s, round %s: %s, %s: ' "$name" "$round" "$program" "$setting" >&2
     if said="$(${LOCK:+flock "$LOCK"} timeout 900 "$@" 2>"$scratch/stderr" | tail -n 1)" && [ "${said:0:1}" = '{' ]; then
         printf '{"case": "%s", "side": "%s", "setting": "%s", "round": %d, "row": %s}\n' "$name" "$side" "$setting" "$round" "$said" >>"$rows"
-        sed -n 's/.*"seconds_min": *\([0-9.e-]*\).*/\1 s/p' <<<"$said" >&2
+        "$python" -c 'import json, sys; print(f"{json.loads(sys.argv[1])[sys.argv[2]]:.4f} s")' "$said" seconds_min >&2
     else
         echo "failed" >&2
         tail -n 5 "$scratch/stderr" >&2
@@ -87,40 +87,45 @@ measure() {
     fi
 }
 
-# The turns of a case, one a line: side, setting, program and options.
+# The turns of a case, one a line: setting, and the program with its own options.
 turns() {
-    local bench=$1 programs=$2 program
-    local options="${bench#* } --threads $threads --repeat $repeat"
-    echo "ours|as installed|${bench%% *} $options"
+    local programs=$1 program
+    echo "as installed|stateset"
     while read -r program; do
-        echo "peer|as installed|$program $options"
-        echo "peer|tuned|$program $options"
+        echo "as installed|$program"
+        echo "tuned|$program"
     done < <(tr ',' '\n' <<<"$programs")
 }
 
 # How fast matrix products are, one thread, without and with MKL's other kernels: the faster way is the tuned one.
-roof() { measure roof peer "$1" 0 "${@:2}" "$python" "$here/roof.py" --threads 1; }
-roof "as installed" env
-roof "other kernels" env "${preload[@]}"
+roof() {
+    local setting=$1 count=$2
+    shift 2
+    measure roof peer "$setting" 0 "large product" env "$@" "$python" "$here/roof.py" --threads "$count"
+}
+roof "as installed" 1
+roof "other kernels" 1 "${preload[@]}"
 tuned=("${keep[@]}")
 if "$python" "$here/summary.py" --other-kernels-are-faster "$rows"; then
     tuned+=("${preload[@]}")
 fi
-measure roof peer "as installed, all threads" 0 "$python" "$here/roof.py" --threads "$threads"
-measure roof peer "tuned, all threads" 0 env "${tuned[@]}" "$python" "$here/roof.py" --threads "$threads"
+roof "as installed, all threads" "$threads"
+roof "tuned, all threads" "$threads" "${tuned[@]}"
 
 for round in $(seq "$rounds"); do
     for name in "${chosen[@]}"; do
         IFS='|' read -r _ bench programs < <(cases | grep "^$name|")
-        mapfile -t order < <(turns "$bench" "$programs")
+        read -ra options <<<"${bench#* } --threads $threads --repeat $repeat"
+        mapfile -t order < <(turns "$programs")
         # Who begins moves on from round to round.
         for i in "${!order[@]}"; do
-            IFS='|' read -r side setting command <<<"${order[(i + round - 1) % ${#order[@]}]}"
-            read -ra words <<<"$command"
-            case "$side $setting" in
-                ours*) measure "$name" ours "$setting" "$round" "$stateset" bench "${words[@]}" --json ;;
-                *tuned) measure "$name" peer tuned "$round" env "${tuned[@]}" "$python" "$here/${words[0]}" "${words[@]:1}" ;;
-                *) measure "$name" peer "$setting" "$round" "$python" "$here/${words[0]}" "${words[@]:1}" ;;
+            IFS='|' read -r setting program <<<"${order[(i + round - 1) % ${#order[@]}]}"
+            read -ra words <<<"$program"
+            peer=("$python" "$here/${words[0]}" "${words[@]:1}" "${options[@]}")
+            case "$setting $program" in
+                *stateset) measure "$name" ours "$setting" "$round" "$program" "$stateset" bench "${bench%% *}" "${options[@]}" --json ;;
+                tuned*) measure "$name" peer "$setting" "$round" "$program" env "${tuned[@]}" "${peer[@]}" ;;
+                *) measure "$name" peer "$setting" "$round" "$program" "${peer[@]}" ;;
             esac
         done
     done

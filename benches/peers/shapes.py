@@ -38,6 +38,14 @@ def user_tokens(args):
     return args.prompt // 4
 
 
+def turns_argument(parser):
+    parser.add_argument("--turns", type=int, default=1, help="completions of a conversation")
+
+
+def beta_argument(parser):
+    parser.add_argument("--beta", type=float, default=0.0, help="weight of the KL term against a reference policy")
+
+
 def arguments(about):
     """The parser of the options that all programs understand; a program adds its own."""
     parser = argparse.ArgumentParser(description=about)
@@ -47,8 +55,6 @@ def arguments(about):
     parser.add_argument("--completion", type=int, default=64, help="tokens of a completion, or of the longest when ragged")
     parser.add_argument("--group", type=int, default=1, help="sequences that share a prompt")
     parser.add_argument("--ragged", action="store_true", help="completions of 4 to the full length, drawn by the seed")
-    parser.add_argument("--turns", type=int, default=1)
-    parser.add_argument("--beta", type=float, default=0.0, help="weight of the KL term against a reference policy")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)

@@ -51,7 +51,7 @@ def report(args, bench, peer, watch, tokens, **more):
     """Print the row, as the last line of the program. `tokens` is what one lap produced."""
     print(json.dumps(dict(
         bench=bench, peer=peer, shape=args.shape, sequences=args.sequences, prompt=args.prompt, completion=args.completion,
-        group=args.group, ragged=args.ragged, turns=args.turns, beta=args.beta, threads=args.threads,
+        group=args.group, ragged=args.ragged, turns=getattr(args, "turns", 1), beta=getattr(args, "beta", 0.0), threads=args.threads,
         seconds_min=min(watch.laps), seconds_median=statistics.median(watch.laps), seconds=watch.laps,
         tokens_per_second=tokens / min(watch.laps),
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, others=round(watch.others(), 3), **more)), flush=True)

@@ -49,4 +49,4 @@ def rollout(draw):
 
 watches = {draw.__name__: measure(lambda: rollout(draw), args.repeat, warm=2) for draw in (multinomial, gumbel)}
 best = min(watches, key=lambda name: min(watches[name].laps))
-report(args, "rollout", f"torch sampler, {best}", watches[best], sum(spoken))
+report(args, "rollout", "torch sampler", watches[best], sum(spoken), draw=best)

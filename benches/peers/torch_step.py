@@ -8,10 +8,11 @@ from functools import partial
 import torch
 
 from llama import Llama, prepare
-from shapes import FIRST_ORDINARY, arguments, lengths
+from shapes import FIRST_ORDINARY, arguments, beta_argument, lengths
 from timing import measure, report
 
 parser = arguments(__doc__)
+beta_argument(parser)
 parser.add_argument("--compile", action="store_true", help="the loss through torch.compile")
 args = parser.parse_args()
 prepare(args)

@@ -21,13 +21,15 @@ from trl.trainer.utils import pad
 
 from endings import EndAtLength
 from llama import prepare
-from shapes import FIRST_ORDINARY, PAD, SHAPES, arguments, lengths, models, root, user_tokens
+from shapes import FIRST_ORDINARY, PAD, arguments, beta_argument, lengths, models, root, turns_argument, user_tokens
 from timing import Stopwatch, report, wait_until_quiet
 
 WARM = 2
 GOOD_BELOW = 101
 
 parser = arguments(__doc__)
+beta_argument(parser)
+turns_argument(parser)
 parser.set_defaults(group=8)
 args = parser.parse_args()
 prepare(args)
