@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The environment of the peers: PyTorch for the CPU, transformers and TRL at pinned versions, and models of the three shapes.
+# Takes a minute and 2 GB. Needs python 3.11 or later, gcc, g++ (torch.compile) and readelf, and the package index.
+#
+#   benches/peers/setup.sh            into target/peers, or into the folder that PEERS names
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+export PEERS="${PEERS:-$here/../../target/peers}"
+mkdir -p "$PEERS"
+PEERS="$(cd "$PEERS" && pwd)"
+
+[ -x "$PEERS/venv/bin/python" ] || python3 -m venv "$PEERS/venv"
+# requirements.txt is the whole closure but for the CUDA libraries that torch asks for.
+"$PEERS/venv/bin/pip" install --quiet --no-deps --requirement "$here/requirements.txt"
+"$PEERS/venv/bin/python" "$here/cuda_stubs.py"
+gcc -shared -fPIC -O1 -o "$PEERS/libmkl_on_amd.so" "$here/mkl_on_amd.c"
+"$PEERS/venv/bin/python" "$here/make_models.py"
+"$PEERS/venv/bin/python" -c 'import torch, transformers, trl
+print("torch", torch.__version__, "transformers", transformers.__version__, "trl", trl.__version__, torch.backends.cpu.get_cpu_capability())'
