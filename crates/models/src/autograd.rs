@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, InplaceOp1, Result, Tensor, Var};
 use stateset_kernels::cpu::{Packed, Rope};
 
-use crate::ops::{Attention, Gate, Linear, LinearAdd, RmsNorm, SelectiveLogSoftmax, with_floats};
+use crate::ops::{Attention, Gate, Linear, LinearAdd, LinearLogProb, RmsNorm, with_floats};
 use crate::{Decoder, Executor, HostWeights, ModelConfig, decoder};
 
 /// Sequences packed end to end, and the positions that are scored.
@@ -130,12 +130,13 @@ impl Autograd {
         self.log_probs_of(&self.states(batch)?, batch, temperature)
     }
 
-    /// The same, of the states of that batch.
+    /// The same, of the states of that batch. No logits outlive the call if the states are detached, or if there are many.
     ///
     /// # Errors
     /// If the arithmetic fails.
     pub fn log_probs_of(&self, states: &Tensor, batch: &PackedBatch, temperature: f32) -> Result<Tensor> {
-        self.logits(states)?.apply_op1(SelectiveLogSoftmax::new(batch.targets.as_slice().into(), temperature))
+        let (targets, again) = (batch.targets.as_slice().into(), states.track_op());
+        states.apply_op2(self.variables.head(), LinearLogProb::new(targets, temperature, again))
     }
 
     /// Runs `update` on the values of one variable, in place.

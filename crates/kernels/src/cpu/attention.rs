@@ -155,12 +155,12 @@ multiversion! {
 
 multiversion! {
     /// Rows of scores to probabilities, each row seeing one key more than the one above; `start` keys precede the block.
-    fn softmax_causal(scores: &mut [f32], lse: &mut [f32], start: usize) {
+    fn softmax_causal<const FMA: bool>(scores: &mut [f32], lse: &mut [f32], start: usize) {
         let seen = start + lse.len();
         for (i, (row, lse)) in scores.chunks_exact_mut(seen).zip(lse).enumerate() {
             let (visible, future) = row.split_at_mut(start + i + 1);
             let largest = max(visible);
-            let sum = exp_sum(visible, largest);
+            let sum = exp_sum::<FMA>(visible, largest);
             let inverse = 1.0 / sum;
             visible.iter_mut().for_each(|x| *x *= inverse);
             future.fill(0.0);
@@ -255,7 +255,7 @@ fn backward_block(
 
 multiversion! {
     /// Raw scores to probabilities, and gradients of probabilities to gradients of raw scores (times `scale`), in place.
-    fn softmax_backward(
+    fn softmax_backward<const FMA: bool>(
         scores: &mut [f32], d_scores: &mut [f32], lse: &[f32], out: &[f32], dout: &[f32], out_row: usize, d: usize, scale: f32,
     ) {
         let seen = scores.len() / lse.len();
@@ -266,7 +266,7 @@ multiversion! {
             let (p, p_future) = p.split_at_mut(start + i + 1);
             let (ds, ds_future) = ds.split_at_mut(start + i + 1);
             for (p, ds) in p.iter_mut().zip(ds.iter_mut()) {
-                *p = exp(*p - lse[i]);
+                *p = exp::<FMA>(*p - lse[i]);
                 *ds = *p * (*ds - inner) * scale;
             }
             p_future.fill(0.0);

@@ -100,7 +100,7 @@ pub fn decode_attention(cache: &mut KvCache, rope: &Rope, heads: usize, rows: &[
 const WIDE: usize = 64;
 
 multiversion! {
-    fn attend(
+    fn attend<const FMA: bool>(
         rope: &Rope, position: usize, q: &[f32], keys: &[f32], values: &[f32], stride: usize, scores: &mut [f32], out: &mut [f32],
     ) {
         let (d, n) = (q.len(), position + 1);
@@ -122,7 +122,7 @@ multiversion! {
         }
         let scores = &mut scores[..n];
         let largest = max(scores);
-        let inverse = 1.0 / exp_sum(scores, largest);
+        let inverse = 1.0 / exp_sum::<FMA>(scores, largest);
         weigh(scores, values, inverse, out);
     }
 }

@@ -16,11 +16,11 @@ pub fn gate(gate_up: &[f32], y: &mut [f32], n: usize) {
 }
 
 multiversion! {
-    fn forward_rows(gate_up: &[f32], y: &mut [f32], n: usize) {
+    fn forward_rows<const FMA: bool>(gate_up: &[f32], y: &mut [f32], n: usize) {
         for (gate_up, y) in gate_up.chunks_exact(2 * n).zip(y.chunks_exact_mut(n)) {
             let (g, u) = gate_up.split_at(n);
             for i in 0..n {
-                y[i] = g[i] / (1.0 + exp(-g[i])) * u[i];
+                y[i] = g[i] / (1.0 + exp::<FMA>(-g[i])) * u[i];
             }
         }
     }
@@ -34,13 +34,13 @@ pub fn gate_backward(dy: &[f32], gate_up: &[f32], d_gate_up: &mut [f32], n: usiz
 }
 
 multiversion! {
-    fn backward_rows(dy: &[f32], gate_up: &[f32], d_gate_up: &mut [f32], n: usize) {
+    fn backward_rows<const FMA: bool>(dy: &[f32], gate_up: &[f32], d_gate_up: &mut [f32], n: usize) {
         let rows = dy.chunks_exact(n).zip(gate_up.chunks_exact(2 * n)).zip(d_gate_up.chunks_exact_mut(2 * n));
         for ((dy, gate_up), d) in rows {
             let (g, u) = gate_up.split_at(n);
             let (dg, du) = d.split_at_mut(n);
             for i in 0..n {
-                let s = 1.0 / (1.0 + exp(-g[i]));
+                let s = 1.0 / (1.0 + exp::<FMA>(-g[i]));
                 let a = g[i] * s;
                 du[i] = dy[i] * a;
                 dg[i] = dy[i] * u[i] * (s + a * (1.0 - s));

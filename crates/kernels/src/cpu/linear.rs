@@ -70,7 +70,7 @@ pub(crate) fn product(
     }
 }
 
-fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     rayon::current_num_threads()
 }
 

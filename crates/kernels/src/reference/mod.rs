@@ -8,6 +8,7 @@
 mod adamw;
 mod attention;
 mod gate;
+mod head;
 mod linear;
 mod log_prob;
 mod norm;
@@ -16,10 +17,14 @@ mod rope;
 pub use adamw::{AdamW, adamw};
 pub use attention::{Packed, attention, attention_backward};
 pub use gate::{gate, gate_backward};
+pub use head::{linear_log_prob, linear_log_prob_backward};
 pub use linear::{linear, linear_input_gradient, linear_weight_gradient};
 pub use log_prob::{LogProb, log_prob, log_prob_backward};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use rope::rotate;
+
+#[cfg(test)]
+pub(crate) use check::numbers;
 
 #[cfg(test)]
 mod check {

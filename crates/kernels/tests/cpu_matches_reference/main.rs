@@ -6,6 +6,7 @@
 
 mod attention;
 mod decode;
+mod head;
 mod log_prob;
 mod products;
 mod rows;

@@ -1,47 +1,71 @@
-//! Selective log-softmax with entropy: `[rows, vocab]` logits to `[2, rows]`, log-probabilities above entropies.
+//! The head with selective log-softmax and entropy: states `[rows, hidden]` and weight `[vocab, hidden]` to `[2, rows]`,
+//! log-probabilities above entropies. Logits exist a tile at a time, unless there are few of them and they are wanted again.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use stateset_kernels::cpu::{self, LogProb};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use stateset_kernels::cpu::{self, Head, LogProb};
 
 use super::{floats, tensor, with_floats};
 
-pub(crate) struct SelectiveLogSoftmax {
+pub(crate) struct LinearLogProb {
     targets: Arc<[u32]>,
     temperature: f32,
+    keep: bool,
     found: OnceLock<LogProb>,
+    logits: Mutex<Option<Vec<f32>>>,
 }
 
-impl SelectiveLogSoftmax {
-    pub(crate) fn new(targets: Arc<[u32]>, temperature: f32) -> Self {
-        Self { targets, temperature, found: OnceLock::new() }
+impl LinearLogProb {
+    /// `keep` logits for a backward pass, if there are few. Without them it is right all the same, and slower.
+    pub(crate) fn new(targets: Arc<[u32]>, temperature: f32, keep: bool) -> Self {
+        Self { targets, temperature, keep, found: OnceLock::new(), logits: Mutex::new(None) }
+    }
+
+    fn head<'a>(&'a self, states: &'a [f32], weight: &'a [f32], hidden: usize) -> Head<'a> {
+        Head { states, weight, targets: &self.targets, temperature: self.temperature, hidden }
+    }
+
+    /// Where kept logits lie until a backward pass uses them up.
+    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Vec<f32>>> {
+        self.logits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl CustomOp1 for SelectiveLogSoftmax {
+impl CustomOp2 for LinearLogProb {
     fn name(&self) -> &'static str {
-        "selective-log-softmax"
+        "linear-log-prob"
     }
 
-    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (rows, vocab) = layout.shape().dims2()?;
-        let found = cpu::log_prob(floats(logits, layout)?, &self.targets, self.temperature, vocab);
+    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, hidden) = lx.shape().dims2()?;
+        let (found, logits) = cpu::linear_log_prob(self.head(floats(x, lx)?, floats(w, lw)?, hidden), self.keep);
         let both = [found.log_prob.as_slice(), &found.entropy].concat();
+        *self.kept() = logits;
         // An operation is applied once, so this is always the first value.
         let _ = self.found.set(found);
         Ok((CpuStorage::F32(both), (2, rows).into()))
     }
 
-    fn bwd(&self, logits: &Tensor, _found: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _found: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let found = self.found.get().expect("backward follows forward");
-        let mut d_logits = vec![0.0; logits.elem_count()];
+        let (mut dx, mut dw) = (vec![0.0; x.elem_count()], vec![0.0; w.elem_count()]);
+        let (hidden, kept) = (x.dim(1)?, self.kept().take());
         with_floats(gradient, |gradient| {
-            let parts = gradient.split_at(self.targets.len());
-            with_floats(logits, |logits| {
-                cpu::log_prob_backward(logits, &self.targets, self.temperature, found, parts, &mut d_logits);
+            let upstream = gradient.split_at(self.targets.len());
+            with_floats(x, |x| {
+                with_floats(w, |w| {
+                    let head = self.head(x, w, hidden);
+                    cpu::linear_log_prob_backward(head, found, kept, upstream, &mut dx, &mut dw);
+                })
             })
-        })??;
-        Ok(Some(tensor(d_logits, logits.shape().clone())?))
+        })???;
+        Ok((Some(tensor(dx, x.shape().clone())?), Some(tensor(dw, w.shape().clone())?)))
     }
 }

@@ -13,7 +13,7 @@ use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor};
 pub(crate) use attention::Attention;
 pub(crate) use gate::Gate;
 pub(crate) use linear::{Linear, LinearAdd};
-pub(crate) use log_prob::SelectiveLogSoftmax;
+pub(crate) use log_prob::LinearLogProb;
 pub(crate) use norm::RmsNorm;
 
 /// The values of a contiguous f32 tensor on the CPU.

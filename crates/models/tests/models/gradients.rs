@@ -56,6 +56,22 @@ fn values_and_gradients_are_those_of_the_composed_decoder() -> Result<()> {
 }
 
 #[test]
+fn a_head_on_detached_states_learns_the_same_without_keeping_logits() -> Result<()> {
+    let (weights, batch) = (weights(false), batch(&LENGTHS));
+    let model = Autograd::new(&weights)?;
+    let states = model.states(&batch)?;
+    let upstream = upstream(batch.targets.len());
+    let [kept, made_again] = [&states, &states.detach()].map(|states| -> Result<Tensor> {
+        let gradients = weighted(&model.log_probs_of(states, &batch, TEMPERATURE)?, &upstream)?.backward()?;
+        Ok(gradients.get(model.variables().head().as_tensor()).unwrap().clone())
+    });
+    let (kept, made_again) = (kept?, made_again?);
+    let largest = |tensor: &Tensor| tensor.abs()?.max_all()?.to_scalar::<f32>();
+    assert!(largest(&(&kept - made_again)?)? <= 1e-6 * largest(&kept)?);
+    Ok(())
+}
+
+#[test]
 fn the_gradient_is_the_slope_along_random_directions() -> Result<()> {
     const STEP: f64 = 2e-4;
     let (weights, batch) = (weights(true), batch(&LENGTHS));

@@ -1,0 +1,157 @@
+//! The head of a language model together with its loss: linear, log-softmax and the choice of the target, without all the logits.
+//!
+//! Logits `[rows, vocab]` outweigh everything else that a training step keeps, and are needed only for two sums per row. So they are made
+//! tile by tile: a tile is multiplied out, looked at ([`look`]) and overwritten by the next. Backward makes each tile again, turns it
+//! into gradients in place, and multiplies it into the gradients of both factors (Wijmans et al., arXiv:2411.09009, on blocks that fit
+//! the last-level cache). That is five products for four; where all logits fit [`KEPT_LOGITS`], they are kept and the fifth is saved.
+//!
+//! Tiles depend on shapes alone, so results do not depend on the number of threads. They are as tall as they can be: a row of tiles
+//! reads the whole weight once, and adds to its whole gradient once.
+
+use super::linear::{View, product, threads};
+use super::log_prob::{LogProb, Powers, Row, look, slopes, turn};
+
+/// Logits that are kept for the backward pass if there are no more of them: 128 MiB.
+pub const KEPT_LOGITS: usize = 1 << 25;
+
+/// Logits of a tile: 16 MiB.
+const TILE: usize = 1 << 22;
+const TILE_ROWS: usize = 2048;
+
+/// What a row of hidden states and a weight are multiplied to: `x[rows, hidden]`, `w[vocab, hidden]`, and what is asked of the product.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// Hidden states `[rows, hidden]`.
+    pub states: &'a [f32],
+    /// Weight `[vocab, hidden]`.
+    pub weight: &'a [f32],
+    /// Targets `[rows]`, each below `vocab`.
+    pub targets: &'a [u32],
+    /// Logits are divided by it.
+    pub temperature: f32,
+    /// Width of a state.
+    pub hidden: usize,
+}
+
+/// Rows and columns of the logits.
+#[derive(Clone, Copy)]
+struct Tile {
+    row: usize,
+    rows: usize,
+    column: usize,
+    columns: usize,
+}
+
+/// Log-probabilities and entropies of `softmax(x w^T / temperature)`, as [`log_prob`](super::log_prob()) of all logits would give them, and
+/// those logits if `keep` and if they fit [`KEPT_LOGITS`].
+///
+/// # Panics
+/// If shapes do not match or a target is not below `vocab`.
+#[must_use]
+pub fn linear_log_prob(head: Head<'_>, keep: bool) -> (LogProb, Option<Vec<f32>>) {
+    let (rows, vocab) = head.shape();
+    assert!(head.targets.iter().all(|target| (*target as usize) < vocab), "a target is outside the vocabulary");
+    let mut seen = vec![Row::default(); rows];
+    let mut chosen = vec![0.0; rows];
+    let powers = Powers::at(head.temperature);
+    let keep = keep && rows * vocab <= KEPT_LOGITS;
+    let tiles = if keep { vec![Tile { row: 0, rows, column: 0, columns: vocab }] } else { tiles(rows, vocab) };
+    let mut logits = vec![0.0; tiles.iter().map(Tile::len).max().unwrap_or(0)];
+    for tile in &tiles {
+        let logits = &mut logits[..tile.len()];
+        head.multiply(tile, logits);
+        look(logits, tile.columns, powers, &mut seen[tile.row..][..tile.rows]);
+        for (i, (target, chosen)) in
+            head.targets[tile.row..].iter().zip(&mut chosen[tile.row..][..tile.rows]).enumerate()
+        {
+            if let Some(column) = tile.column_of(*target) {
+                *chosen = logits[i * tile.columns + column];
+            }
+        }
+    }
+    (LogProb::of(&seen, chosen.into_iter(), head.temperature), keep.then_some(logits))
+}
+
+/// `d_states[rows, hidden]`, overwritten, and `d_weight[vocab, hidden]`, added to, from the gradients of log-probability and entropy and
+/// from what [`linear_log_prob`] found. `kept` are its logits if it kept them; they are consumed.
+///
+/// # Panics
+/// If shapes do not match.
+pub fn linear_log_prob_backward(
+    head: Head<'_>,
+    found: &LogProb,
+    kept: Option<Vec<f32>>,
+    upstream: (&[f32], &[f32]),
+    d_states: &mut [f32],
+    d_weight: &mut [f32],
+) {
+    let (rows, vocab) = head.shape();
+    assert!(d_states.len() == head.states.len() && d_weight.len() == head.weight.len(), "linear_log_prob shapes");
+    assert!(kept.as_ref().is_none_or(|logits| logits.len() == rows * vocab), "kept logits are not of this head");
+    let slopes = slopes(found, upstream, head.temperature);
+    let whole = vec![Tile { row: 0, rows, column: 0, columns: vocab }];
+    let (tiles, mut logits, made) = match kept {
+        Some(logits) => (whole, logits, true),
+        None => (tiles(rows, vocab), Vec::new(), false),
+    };
+    logits.resize(tiles.iter().map(Tile::len).max().unwrap_or(0), 0.0);
+    for tile in &tiles {
+        let logits = &mut logits[..tile.len()];
+        if !made {
+            head.multiply(tile, logits);
+        }
+        let (targets, slopes) = (&head.targets[tile.row..][..tile.rows], &slopes[tile.row..][..tile.rows]);
+        turn(logits, tile.columns, tile.column, targets, head.temperature, slopes);
+        head.pull(tile, logits, d_states, d_weight);
+    }
+}
+
+impl Head<'_> {
+    /// Rows and vocabulary.
+    fn shape(&self) -> (usize, usize) {
+        let (rows, vocab) = (self.targets.len(), self.weight.len() / self.hidden);
+        let fits = self.states.len() == rows * self.hidden && self.weight.len() == vocab * self.hidden;
+        assert!(fits && self.hidden > 0 && vocab > 0, "linear_log_prob shapes");
+        (rows, vocab)
+    }
+
+    /// `logits = x w^T`, of one tile.
+    fn multiply(&self, tile: &Tile, logits: &mut [f32]) {
+        let (h, x) = (self.hidden, View::rows(self.hidden).at(tile.row * self.hidden));
+        let w = View::columns(h).at(tile.column * h);
+        let shape = (tile.rows, tile.columns, h);
+        product(shape, 1.0, (self.states, x), (self.weight, w), (logits, View::rows(tile.columns)), false, threads());
+    }
+
+    /// `dx (+)= d w`, `dw += d^T x`, of one tile: the first of a row of tiles overwrites `dx`.
+    fn pull(&self, tile: &Tile, d: &[f32], d_states: &mut [f32], d_weight: &mut [f32]) {
+        let h = self.hidden;
+        let (x, w) = (View::rows(h).at(tile.row * h), View::rows(h).at(tile.column * h));
+        let (d, d_t) = ((d, View::rows(tile.columns)), (d, View::columns(tile.columns)));
+        let later = tile.column > 0;
+        product((tile.rows, h, tile.columns), 1.0, d, (self.weight, w), (d_states, x), later, threads());
+        product((tile.columns, h, tile.rows), 1.0, d_t, (self.states, x), (d_weight, w), true, threads());
+    }
+}
+
+impl Tile {
+    fn len(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    fn column_of(&self, target: u32) -> Option<usize> {
+        (target as usize).checked_sub(self.column).filter(|column| *column < self.columns)
+    }
+}
+
+/// Tiles of at most [`TILE`] logits, a row of them after another; fixed by the shape.
+fn tiles(rows: usize, vocab: usize) -> Vec<Tile> {
+    let tall = TILE_ROWS.min(rows).max(1);
+    let wide = (TILE / tall).min(vocab);
+    let row = |row: usize| {
+        let tile =
+            move |column: usize| Tile { row, rows: tall.min(rows - row), column, columns: wide.min(vocab - column) };
+        (0..vocab).step_by(wide).map(tile)
+    };
+    (0..rows).step_by(tall).flat_map(row).collect()
+}
