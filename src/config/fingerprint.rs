@@ -7,7 +7,7 @@ use super::Config;
 use super::node::Node;
 
 /// Keys, or whole sections, that change how a run is carried out and reported but not what it computes.
-const INCIDENTAL: [&str; 20] = [
+const INCIDENTAL: [&str; 21] = [
     "run.name",
     "run.output_dir",
     "run.log_size",
@@ -17,6 +17,7 @@ const INCIDENTAL: [&str; 20] = [
     "training.save_every",
     "training.keep_checkpoints",
     "training.eval_every",
+    "training.activation_checkpointing",
     "training.sft.file",
     "training.dpo.file",
     "environment.domain",

@@ -388,6 +388,7 @@ pub(crate) fn learner_settings(config: &Config) -> LearnerSettings {
         // What is given was not sampled at ours.
         temperature: if training.is_offline() { 1.0 } else { config.agent.sampling.temperature },
         micro_batch_tokens: training.micro_batch_tokens,
+        activation_checkpointing: training.activation_checkpointing,
         undoable: policies(config).may_skip(),
     }
 }

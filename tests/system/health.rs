@@ -117,6 +117,7 @@ fn backends(config: &Config, plant: Plant) -> Backends {
         },
         temperature: config.agent.sampling.temperature,
         micro_batch_tokens: training.micro_batch_tokens,
+        activation_checkpointing: training.activation_checkpointing,
         undoable: true,
     };
     let done = Arc::new(AtomicBool::new(false));

@@ -6,3 +6,6 @@
 
 pub mod cpu;
 pub mod reference;
+mod segment;
+
+pub use segment::Segment;

@@ -1,48 +1,55 @@
-//! The decoder on candle tensors, with gradients.
+//! The decoder with gradients.
 
 use std::sync::Arc;
 
+use candle_core::backprop::GradStore;
 use candle_core::{Device, InplaceOp1, Result, Tensor, Var};
 use stateset_kernels::cpu::{Packed, Rope};
 
-use crate::ops::{Attention, Gate, Linear, LinearAdd, LinearLogProb, RmsNorm, with_floats};
-use crate::{Decoder, Executor, HostWeights, ModelConfig, decoder};
-
-/// Sequences packed end to end, and the positions that are scored.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct PackedBatch {
-    /// Token ids of all sequences.
-    pub tokens: Vec<u32>,
-    /// Tokens of each sequence.
-    pub lengths: Vec<usize>,
-    /// Rows (into `tokens`) that predict a scored token.
-    pub rows: Vec<u32>,
-    /// The scored token of each such row.
-    pub targets: Vec<u32>,
-}
-
-impl PackedBatch {
-    /// Appends a sequence; token `i` is scored where `scored[i]`, predicted from what precedes it. The first is never scored: nothing
-    /// precedes it. An empty sequence adds nothing.
-    pub fn push(&mut self, tokens: &[u32], scored: &[bool]) {
-        if tokens.is_empty() {
-            return;
-        }
-        let start = self.tokens.len();
-        self.tokens.extend_from_slice(tokens);
-        self.lengths.push(tokens.len());
-        for (i, token) in tokens.iter().enumerate().skip(1).filter(|(i, _)| scored[*i]) {
-            self.rows.push((start + i - 1) as u32);
-            self.targets.push(*token);
-        }
-    }
-}
+use crate::buffers::Buffers;
+use crate::ops::{Linear, LinearLogProb, with_floats};
+use crate::tape::{Keep, Pass, Tape, Weight};
+use crate::{Decoder, HostWeights, ModelConfig, PackedBatch, decoder};
 
 /// A trainable decoder.
+///
+/// States come from a tape of our own, which is walked back by [`Recording::backward`]. What is put on the states (a head, a loss) is
+/// a matter of candle's, which says what gradient they have.
 pub struct Autograd {
     config: ModelConfig,
     variables: Decoder<Var>,
     rope: Arc<Rope>,
+    buffers: Buffers,
+    checkpoints: bool,
+}
+
+/// The states of a batch, and how they came about.
+pub struct Recording {
+    states: Var,
+    tape: Tape,
+    buffers: Buffers,
+}
+
+impl Recording {
+    /// The last state of every row that predicts a scored token `[scored, hidden]`, for a head to be put on.
+    #[must_use]
+    pub fn states(&self) -> &Tensor {
+        self.states.as_tensor()
+    }
+
+    /// Adds to `sums`, one for each of the decoder's weights in their order, what the gradient of the states in `found` comes to. A
+    /// gradient that `found` has of a weight itself, by a head that is the embedding, is left to the caller. Any number of times.
+    ///
+    /// # Errors
+    /// If the arithmetic fails.
+    ///
+    /// # Panics
+    /// If `sums` are not of the weights' sizes.
+    pub fn backward(&self, found: &GradStore, sums: &mut [Vec<f32>]) -> Result<()> {
+        let Some(gradient) = found.get(self.states()) else { return Ok(()) };
+        let gradient = with_floats(gradient, |gradient| self.buffers.copy(gradient))?;
+        self.tape.backward(gradient, sums).map(|_| ())
+    }
 }
 
 impl Autograd {
@@ -59,7 +66,20 @@ impl Autograd {
             Var::from_slice(values, shape, &Device::Cpu)
         })?;
         let rope = Rope::new(config.max_position_embeddings, config.head_dim(), config.rope_theta);
-        Ok(Self { config, variables, rope: Arc::new(rope) })
+        Ok(Self { config, variables, rope: Arc::new(rope), buffers: Buffers::default(), checkpoints: false })
+    }
+
+    /// The same, that takes turns with `other` in using its memory, and keeps as much of it.
+    #[must_use]
+    pub fn like(self, other: &Self) -> Self {
+        Self { buffers: other.buffers.clone(), checkpoints: other.checkpoints, ..self }
+    }
+
+    /// The same, that keeps only the input of each block while it records, and runs the block again on the way back
+    /// (Chen et al., arXiv:1604.06174): a third more arithmetic, the same gradient bit by bit.
+    #[must_use]
+    pub fn checkpointing(self, checkpoints: bool) -> Self {
+        Self { checkpoints, ..self }
     }
 
     /// The shape of the decoder.
@@ -83,34 +103,52 @@ impl Autograd {
         Ok(HostWeights { config: self.config.clone(), values })
     }
 
-    /// The last state of every row that predicts a scored token `[scored, hidden]`, for a head to be put on.
+    /// The last state of every row that predicts a scored token `[scored, hidden]`. No gradient leads through it.
     ///
     /// # Errors
     /// If the batch does not fit the model or the arithmetic fails.
     pub fn states(&self, batch: &PackedBatch) -> Result<Tensor> {
+        let (_, states) = self.run(batch, Keep::Nothing)?;
+        Ok(states)
+    }
+
+    /// The same, for a walk back.
+    ///
+    /// # Errors
+    /// If the batch does not fit the model or the arithmetic fails.
+    pub fn record(&self, batch: &PackedBatch) -> Result<Recording> {
+        let keep = if self.checkpoints { Keep::Blocks } else { Keep::Everything };
+        let (tape, states) = self.run(batch, keep)?;
+        Ok(Recording { states: Var::from_tensor(&states)?, tape, buffers: self.buffers.clone() })
+    }
+
+    fn run(&self, batch: &PackedBatch, keep: Keep) -> Result<(Tape, Tensor)> {
         let config = &self.config;
-        let longest = batch.lengths.iter().copied().max().unwrap_or(0);
-        if longest > config.max_position_embeddings {
-            candle_core::bail!(
-                "sequence of {longest} tokens exceeds the context of {}",
-                config.max_position_embeddings
-            );
+        let (longest, context) = (batch.longest(), config.max_position_embeddings);
+        if longest > context {
+            candle_core::bail!("sequence of {longest} tokens exceeds the context of {context}");
+        }
+        let known = config.vocab_size as u32;
+        if let Some(stray) = batch.tokens.iter().chain(&batch.targets).find(|token| **token >= known) {
+            candle_core::bail!("token {stray} exceeds the vocabulary of {known}");
         }
         let packed = Packed {
-            lengths: batch.lengths.clone(),
+            segments: batch.segments.clone(),
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
             head_dim: config.head_dim(),
         };
-        let ids = |ids: &[u32]| Tensor::from_slice(ids, ids.len(), &Device::Cpu);
-        let mut pass = Pass {
-            eps: config.rms_norm_eps,
-            tokens: ids(&batch.tokens)?,
-            rows: ids(&batch.rows)?,
-            packed: Arc::new(packed),
-            rope: self.rope.clone(),
-        };
-        decoder::states(&mut pass, &self.variables)
+        let pass = Pass { batch: batch.clone(), packed, rope: self.rope.clone(), eps: config.rms_norm_eps as f32 };
+        let mut indices = 0..;
+        let weights = self.variables.try_map(|var| {
+            let index = indices.next().expect("there is no last number");
+            Ok::<_, candle_core::Error>(Weight { index, var: var.clone() })
+        })?;
+        let mut tape = Tape::new(pass, self.buffers.clone(), keep);
+        let states = decoder::states(&mut tape, &weights)?;
+        let states = tape.finish(states);
+        let states = Tensor::from_slice(&states, (batch.rows.len(), config.hidden_size), &Device::Cpu)?;
+        Ok((tape, states))
     }
 
     /// Logits `[scored, vocab]` of [`states`](Self::states).
@@ -122,7 +160,7 @@ impl Autograd {
     }
 
     /// Log-probability (row 0) and entropy (row 1) of every scored token, nats, `[2, scored]`, under the distribution at
-    /// `temperature`.
+    /// `temperature`. No gradient leads through the states.
     ///
     /// # Errors
     /// If the batch does not fit the model or the arithmetic fails.
@@ -130,7 +168,8 @@ impl Autograd {
         self.log_probs_of(&self.states(batch)?, batch, temperature)
     }
 
-    /// The same, of the states of that batch. No logits outlive the call if the states are detached, or if there are many.
+    /// The same, of the [`states`](Self::states) of that batch or of what was [recorded](Self::record) of it. No logits outlive the call
+    /// if no gradient is asked of the states, or if there are many.
     ///
     /// # Errors
     /// If the arithmetic fails.
@@ -163,48 +202,5 @@ impl<F: FnMut(&mut [f32])> InplaceOp1 for InPlace<F> {
             }
             _ => candle_core::bail!("expected a contiguous f32 variable on the CPU"),
         }
-    }
-}
-
-/// One forward pass over one packed batch.
-struct Pass {
-    eps: f64,
-    tokens: Tensor,
-    rows: Tensor,
-    packed: Arc<Packed>,
-    rope: Arc<Rope>,
-}
-
-impl Executor for Pass {
-    type Tensor = Tensor;
-    type Weight = Var;
-    type Error = candle_core::Error;
-
-    fn embed(&mut self, weight: &Var) -> Result<Tensor> {
-        weight.index_select(&self.tokens, 0)
-    }
-
-    fn norm(&mut self, x: &Tensor, weight: &Var) -> Result<Tensor> {
-        x.apply_op2(weight, RmsNorm::new(self.eps))
-    }
-
-    fn linear(&mut self, x: Tensor, weight: &Var) -> Result<Tensor> {
-        x.apply_op2(weight, Linear)
-    }
-
-    fn linear_add(&mut self, x: Tensor, weight: &Var, residual: Tensor) -> Result<Tensor> {
-        x.apply_op3(weight, &residual, LinearAdd)
-    }
-
-    fn attend(&mut self, qkv: Tensor, _layer: usize) -> Result<Tensor> {
-        qkv.apply_op1(Attention::new(self.packed.clone(), self.rope.clone()))
-    }
-
-    fn gate(&mut self, gate_up: Tensor) -> Result<Tensor> {
-        gate_up.apply_op1(Gate)
-    }
-
-    fn select(&mut self, x: Tensor) -> Result<Tensor> {
-        x.index_select(&self.rows, 0)
     }
 }

@@ -123,6 +123,17 @@ pub trait Executor {
     /// # Errors
     /// If the arithmetic fails.
     fn select(&mut self, x: Self::Tensor) -> Result<Self::Tensor, Self::Error>;
+
+    /// Block `index`, with these weights.
+    ///
+    /// # Errors
+    /// If the arithmetic fails.
+    fn block(&mut self, layer: &Layer<Self::Weight>, index: usize, x: Self::Tensor) -> Result<Self::Tensor, Self::Error>
+    where
+        Self: Sized,
+    {
+        block(self, layer, index, x)
+    }
 }
 
 /// Logits `[selected rows, vocab]`.
@@ -141,15 +152,25 @@ pub fn logits<E: Executor>(e: &mut E, decoder: &Decoder<E::Weight>) -> Result<E:
 pub fn states<E: Executor>(e: &mut E, decoder: &Decoder<E::Weight>) -> Result<E::Tensor, E::Error> {
     let mut x = e.embed(&decoder.embed)?;
     for (index, layer) in decoder.layers.iter().enumerate() {
-        let normed = e.norm(&x, &layer.input_norm)?;
-        let qkv = e.linear(normed, &layer.qkv)?;
-        let attended = e.attend(qkv, index)?;
-        x = e.linear_add(attended, &layer.output, x)?;
-        let normed = e.norm(&x, &layer.post_norm)?;
-        let gate_up = e.linear(normed, &layer.gate_up)?;
-        let gated = e.gate(gate_up)?;
-        x = e.linear_add(gated, &layer.down, x)?;
+        x = e.block(layer, index, x)?;
     }
     let selected = e.select(x)?;
     e.norm(&selected, &decoder.norm)
+}
+
+/// Attention and feed-forward, each added to what comes in.
+pub(crate) fn block<E: Executor>(
+    e: &mut E,
+    layer: &Layer<E::Weight>,
+    index: usize,
+    x: E::Tensor,
+) -> Result<E::Tensor, E::Error> {
+    let normed = e.norm(&x, &layer.input_norm)?;
+    let qkv = e.linear(normed, &layer.qkv)?;
+    let attended = e.attend(qkv, index)?;
+    let x = e.linear_add(attended, &layer.output, x)?;
+    let normed = e.norm(&x, &layer.post_norm)?;
+    let gate_up = e.linear(normed, &layer.gate_up)?;
+    let gated = e.gate(gate_up)?;
+    e.linear_add(gated, &layer.down, x)
 }

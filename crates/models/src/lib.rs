@@ -1,25 +1,29 @@
 //! One decoder, its weights, its tokenizer.
 //!
-//! The architecture is written once, as a [`Decoder`] and its [`logits`], over a small [`Executor`] trait. [`Autograd`] runs it on
-//! candle tensors with gradients, for training; [`Decode`] runs it on plain slices with a key-value cache and no allocation, for
-//! generation. Both call the same kernels, so a token's log-probability is the same number, to rounding, on both sides.
+//! The architecture is written once, as a [`Decoder`] and its [`logits`], over a small [`Executor`] trait. [`Autograd`] runs it over
+//! whole sequences and walks back with gradients, for training; [`Decode`] runs it with a key-value cache, for generation. Both call the
+//! same kernels, so a token's log-probability is the same number, to rounding, on both sides.
 
 mod autograd;
+mod buffers;
 mod config;
 mod decode;
 mod decoder;
 mod ops;
+mod packed_batch;
 mod pretrained;
 mod sampling;
+mod tape;
 mod tensors;
 mod tokenizer;
 mod value_head;
 mod weights;
 
-pub use autograd::{Autograd, PackedBatch};
+pub use autograd::{Autograd, Recording};
 pub use config::{ConfigError, ModelConfig};
 pub use decode::{Decode, ServedWeights};
 pub use decoder::{Decoder, Executor, Layer, logits, states};
+pub use packed_batch::PackedBatch;
 pub use pretrained::{ModelError, Pretrained};
 pub use sampling::{Choice, Sampler};
 pub use tensors::{TensorError, read_tensors, write_tensors};

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use stateset_algorithms::Turn;
 use stateset_domain::{Group, LearnerError, PolicyVersion, Role, Trajectory, is_flat};
-use stateset_models::PackedBatch;
 
 /// One trajectory as the optimizer sees it; the log-probability arrays have one entry per scored token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
+    /// The group it is a member of, by its place in the batch: the members of one may begin alike.
+    pub group: usize,
     /// Token ids of the whole conversation.
     pub tokens: Vec<u32>,
     /// Which of them were sampled and are scored.
@@ -34,7 +35,7 @@ pub struct Example {
 }
 
 impl Example {
-    fn new(trajectory: &Trajectory, advantage: f64, now: PolicyVersion) -> Result<Self, LearnerError> {
+    fn new(trajectory: &Trajectory, group: usize, advantage: f64, now: PolicyVersion) -> Result<Self, LearnerError> {
         let Trajectory { episode, tokens, mask, log_probs, versions, .. } = trajectory;
         if [mask.len(), log_probs.len(), versions.len()] != [tokens.len(); 3] {
             return Err(LearnerError::Batch(format!(
@@ -48,6 +49,7 @@ impl Example {
         let scored = || (0..tokens.len()).filter(sampled);
         let sampler: Vec<f64> = scored().map(|t| f64::from(log_probs[t])).collect();
         Ok(Self {
+            group,
             tokens: trajectory.tokens.clone(),
             scored: trajectory.mask.clone(),
             reward: trajectory.reward.map_or(0.0, f64::from),
@@ -117,8 +119,8 @@ impl Batch {
         for group in groups {
             rewards(group)?;
         }
-        let members = groups.iter().flat_map(|group| &group.members);
-        let examples = members.map(|member| Example::new(member, 0.0, now)).collect::<Result<_, _>>()?;
+        let members = groups.iter().enumerate().flat_map(|(at, group)| group.members.iter().map(move |it| (at, it)));
+        let examples = members.map(|(at, member)| Example::new(member, at, 0.0, now)).collect::<Result<_, _>>()?;
         let sizes = groups.iter().map(|group| group.members.len()).collect();
         Ok(Self { examples, sizes, frac_zero_std_groups: frac_flat(groups) })
     }
@@ -149,7 +151,7 @@ impl Batch {
     /// has no credit.
     pub(crate) fn of_pairs(groups: &[Group], now: PolicyVersion) -> Result<Self, LearnerError> {
         let (mut examples, mut sizes) = (Vec::new(), Vec::new());
-        for group in groups {
+        for (at, group) in groups.iter().enumerate() {
             let rewards = rewards(group)?;
             let first = |wanted: f64| rewards.iter().position(|reward| *reward == wanted).unwrap_or(0);
             let chosen = first(rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max));
@@ -160,7 +162,7 @@ impl Batch {
             if pair.iter().all(|(member, _)| member.sampled_tokens() > 0) {
                 sizes.push(pair.len());
                 for (member, credit) in pair {
-                    examples.push(Example::new(member, credit, now)?);
+                    examples.push(Example::new(member, at, credit, now)?);
                 }
             }
         }
@@ -201,13 +203,6 @@ pub fn micro_batches(lengths: &[usize], budget: usize) -> Vec<Range<usize>> {
         runs.push(start..lengths.len());
     }
     runs
-}
-
-/// Examples end to end.
-pub(crate) fn pack<'a>(examples: impl IntoIterator<Item = &'a Example>) -> PackedBatch {
-    let mut packed = PackedBatch::default();
-    examples.into_iter().for_each(|example| packed.push(&example.tokens, &example.scored));
-    packed
 }
 
 #[cfg(test)]

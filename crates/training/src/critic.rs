@@ -5,10 +5,11 @@
 //! | `trunk`    | a head on the policy's states; both move the trunk  | a head on the policy's states, which it leaves alone |
 //! | `separate` | a network and an optimizer of its own               | the same                                           |
 
+use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor};
 use stateset_algorithms::Network;
 use stateset_domain::{LearnerError, NamedTensor};
-use stateset_models::{Autograd, HostWeights, PackedBatch, ValueHead, read_tensors, write_tensors};
+use stateset_models::{Autograd, HostWeights, PackedBatch, Recording, ValueHead, read_tensors, write_tensors};
 
 use crate::variables::{read, write};
 use crate::{Gradients, Optimizer, OptimizerSettings, Variable};
@@ -30,14 +31,16 @@ pub(crate) struct CriticState {
 }
 
 impl Critic {
-    /// A critic of the policy that begins as `base`.
+    /// A critic of the `policy` that begins as `base`.
     pub(crate) fn new(
+        policy: &Autograd,
         base: &HostWeights,
         network: Network,
         apart: bool,
         optimizer: &OptimizerSettings,
     ) -> Result<Self> {
-        let trunk = (network == Network::Separate).then(|| Autograd::new(base)).transpose()?;
+        let own = || Autograd::new(base).map(|it| it.like(policy));
+        let trunk = (network == Network::Separate).then(own).transpose()?;
         let head = ValueHead::new(base.config.hidden_size)?;
         let named = |name: &str, decays, var: &candle_core::Var| Variable {
             name: format!("critic.{name}"),
@@ -56,12 +59,21 @@ impl Critic {
         if self.apart.is_none() { &self.variables } else { &[] }
     }
 
-    /// The values of a batch, given the policy's states of it `[scored]`.
-    pub(crate) fn values(&self, states: &Tensor, batch: &PackedBatch) -> Result<Tensor> {
+    /// The values of a batch `[scored]`, given the policy's states of it; and what a trunk of its own recorded, if `record`.
+    pub(crate) fn values(
+        &self,
+        states: &Tensor,
+        batch: &PackedBatch,
+        record: bool,
+    ) -> Result<(Tensor, Option<Recording>)> {
         match (&self.trunk, &self.apart) {
-            (Some(trunk), _) => self.head.values(&trunk.states(batch)?),
-            (None, Some(_)) => self.head.values(&states.detach()),
-            (None, None) => self.head.values(states),
+            (Some(trunk), _) if record => {
+                let recording = trunk.record(batch)?;
+                Ok((self.head.values(recording.states())?, Some(recording)))
+            }
+            (Some(trunk), _) => Ok((self.head.values(&trunk.states(batch)?)?, None)),
+            (None, Some(_)) => Ok((self.head.values(&states.detach())?, None)),
+            (None, None) => Ok((self.head.values(states)?, None)),
         }
     }
 
@@ -70,12 +82,24 @@ impl Critic {
         Gradients::zeros(if self.apart.is_some() { &self.variables } else { &[] })
     }
 
-    /// Adds what a backward pass found for its own optimizer.
-    pub(crate) fn pull(&self, gradients: &mut Gradients, found: &candle_core::backprop::GradStore) -> Result<()> {
-        match self.apart {
-            Some(_) => gradients.add(&self.variables, found),
-            None => Ok(()),
-        }
+    /// Adds what a backward pass found: to its `own` gradients if it learns apart, or else to the `policy`'s, of which it has the last.
+    pub(crate) fn pull(
+        &self,
+        policy: &mut Gradients,
+        own: Option<&mut Gradients>,
+        recording: Option<&Recording>,
+        found: &GradStore,
+    ) -> Result<()> {
+        let gradients = match (&self.apart, own) {
+            (Some(_), Some(own)) => {
+                own.add(&self.variables, found)?;
+                own
+            }
+            _ => policy,
+        };
+        let Some((trunk, recording)) = self.trunk.as_ref().zip(recording) else { return Ok(()) };
+        let first = gradients.values().len() - trunk.variables().iter().count();
+        gradients.add_through(first, recording, found)
     }
 
     /// One update of a critic that learns apart.

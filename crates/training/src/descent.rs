@@ -34,12 +34,13 @@ impl PolicyLearner {
     ) -> Result<()> {
         let examples = &batch.examples;
         let critic_lr = course * self.settings.objective.critic().map_or(0.0, |critic| critic.learning_rate);
+        let mut pull = self.no_pull();
         'passes: for epoch in 0..self.settings.objective.epochs() {
             let (mut sum, mut norms) = (Found::default(), Vec::new());
             for part in self.parts(examples.len(), epoch) {
                 let counts = self.settings.objective.count(part.iter().map(|i| &examples[*i]));
                 let chosen = self.computed(examples, &part);
-                let mut pull = self.no_pull();
+                pull.clear();
                 let found = self.pass(examples, &chosen, &counts, &mut firsts, &mut pull)?;
                 if std::mem::take(&mut self.spoilt) {
                     pull.policy.spoil();
@@ -107,7 +108,8 @@ pub(crate) fn scored(examples: &[Example]) -> impl Iterator<Item = usize> {
     (0..examples.len()).filter(|i| examples[*i].scored_tokens() > 0)
 }
 
-/// How many tokens of conversation so many examples hold.
+/// How many tokens of conversation so many examples hold. What several of them begin with counts for each, though it is computed once: the
+/// figure compares with others' and does not depend on how a batch is cut.
 pub(crate) fn tokens(examples: &[Example], chosen: &[usize]) -> u64 {
     chosen.iter().map(|i| examples[*i].tokens.len() as u64).sum()
 }

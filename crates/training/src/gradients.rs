@@ -2,7 +2,9 @@
 
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Storage};
+use rayon::prelude::*;
 use stateset_kernels::cpu::sum_of_squares;
+use stateset_models::Recording;
 
 use crate::Variable;
 
@@ -17,6 +19,19 @@ impl Gradients {
     #[must_use]
     pub fn zeros(variables: &[Variable]) -> Self {
         Self { values: variables.iter().map(|variable| vec![0.0; variable.len()]).collect() }
+    }
+
+    /// Back to zero.
+    pub(crate) fn clear(&mut self) {
+        self.values.par_iter_mut().for_each(|values| values.fill(0.0));
+    }
+
+    /// Adds what a backward pass found of the states of `recording` comes to, for the decoder whose variables begin at `first`.
+    ///
+    /// # Errors
+    /// If the arithmetic fails.
+    pub fn add_through(&mut self, first: usize, recording: &Recording, found: &GradStore) -> Result<()> {
+        recording.backward(found, &mut self.values[first..])
     }
 
     /// Adds what one backward pass found. Variables it did not reach add nothing.

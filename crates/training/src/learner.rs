@@ -28,8 +28,10 @@ pub struct LearnerSettings {
     pub staleness: Staleness,
     /// Temperature the episodes were sampled at.
     pub temperature: f32,
-    /// Tokens of one forward pass. Changes memory, not the gradient.
+    /// Tokens of one forward pass, what several conversations begin with counted once. Changes memory, not the gradient.
     pub micro_batch_tokens: usize,
+    /// Whether only the input of each block is kept for the backward pass, and the block run again. Changes memory and time, not the gradient.
+    pub activation_checkpointing: bool,
     /// Whether a step can be taken back. It costs a copy of weights and optimizer.
     pub undoable: bool,
 }
@@ -103,12 +105,12 @@ impl PolicyLearner {
     /// # Errors
     /// [`LearnerError::Compute`] if a tensor cannot be made.
     pub fn new(base: Pretrained, settings: LearnerSettings) -> Result<Self, LearnerError> {
-        let model = Autograd::new(&base.weights).map_err(compute)?;
-        let reference = Autograd::new(&base.weights).map_err(compute)?;
+        let model = Autograd::new(&base.weights).map_err(compute)?.checkpointing(settings.activation_checkpointing);
+        let reference = Autograd::new(&base.weights).map_err(compute)?.like(&model);
         let critic = settings
             .objective
             .actor_critic()
-            .map(|it| Critic::new(&base.weights, it.critic.network, it.critic_is_apart(), &settings.optimizer));
+            .map(|it| Critic::new(&model, &base.weights, it.critic.network, it.critic_is_apart(), &settings.optimizer));
         let critic = critic.transpose().map_err(compute)?;
         let mut variables = Variable::of(&model);
         variables.extend(critic.iter().flat_map(Critic::shared_variables).cloned());

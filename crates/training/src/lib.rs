@@ -1,6 +1,6 @@
 //! One optimizer step: collate, log-probs, objective, backward, update; and the checkpoint format.
 //!
-//! Sequences are packed, never padded, and only sampled positions reach the head. The objective is evaluated on plain numbers
+//! Sequences are packed, never padded; what the members of a group begin with is computed once; and only sampled positions reach the head. The objective is evaluated on plain numbers
 //! ([`stateset_algorithms`]) and its slopes are back-propagated through the log-probabilities, so a new algorithm needs no new graph.
 
 mod adapt;
@@ -11,6 +11,7 @@ mod critic;
 mod dataset;
 mod descent;
 mod distributions;
+mod families;
 mod gradients;
 mod learner;
 mod objective;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use stateset_domain::LearnerError;
 use stateset_models::Pretrained;
 
-use crate::batch::{Batch, pack};
+use crate::batch::Batch;
+use crate::families::pack;
 use crate::pass::per_example;
 use crate::{Dataset, Demonstration, Example, Items, LearnerSettings, Objective, PolicyLearner, PreferencePair};
 
@@ -33,12 +34,13 @@ impl References {
 
 impl Example {
     /// A conversation that nobody sampled, with the same credit for all that the assistant says in it.
-    fn given(demonstration: &Demonstration, credit: f64) -> Self {
+    pub(crate) fn given(demonstration: &Demonstration, credit: f64, group: usize) -> Self {
         let Demonstration { tokens, spoken } = demonstration;
         // Nothing precedes the first token, so nothing predicts it.
         let scored: Vec<bool> = spoken.iter().enumerate().map(|(at, spoken)| at > 0 && *spoken).collect();
         let count = scored.iter().filter(|scored| **scored).count();
         Self {
+            group,
             tokens: tokens.clone(),
             scored,
             sampler: vec![f64::NAN; count],
@@ -90,8 +92,8 @@ impl PolicyLearner {
     fn examples(&self, Offline { dataset, references }: &mut Offline) -> Result<Vec<Example>, LearnerError> {
         let used = dataset.of_step(self.step);
         match &dataset.items {
-            Items::Conversations(list) => Ok(used.into_iter().map(|at| Example::given(&list[at], 1.0)).collect()),
-            Items::Endless(draw) => used.into_iter().map(|at| Ok(Example::given(&draw(at as u64)?, 1.0))).collect(),
+            Items::Conversations(list) => Ok(used.into_iter().map(|at| Example::given(&list[at], 1.0, at)).collect()),
+            Items::Endless(draw) => used.into_iter().map(|at| Ok(Example::given(&draw(at as u64)?, 1.0, at))).collect(),
             Items::Pairs(list) => {
                 let pairs = used.into_iter().map(|at| self.pair(at, &list[at], references));
                 Ok(pairs.collect::<Result<Vec<_>, _>>()?.concat())
@@ -106,11 +108,11 @@ impl PolicyLearner {
         pair: &PreferencePair,
         references: &mut References,
     ) -> Result<[Example; 2], LearnerError> {
-        let mut sides = [Example::given(&pair.chosen, 1.0), Example::given(&pair.rejected, -1.0)];
+        let mut sides = [Example::given(&pair.chosen, 1.0, at), Example::given(&pair.rejected, -1.0, at)];
         let ask = || {
+            let sides = sides.each_ref();
             let found = self.reference.log_probs(&pack(&sides), self.settings.temperature)?.get(0)?;
-            let [chosen, rejected] = &sides;
-            let mut lists = per_example(&[chosen, rejected], &found)?.into_iter();
+            let mut lists = per_example(&sides, &found)?.into_iter();
             Ok([lists.next().unwrap_or_default(), lists.next().unwrap_or_default()])
         };
         let known =
@@ -149,7 +151,7 @@ mod tests {
     #[test]
     fn only_what_the_assistant_says_is_scored_and_never_the_first_token() {
         let said = Demonstration { tokens: vec![7, 8, 9, 7], spoken: vec![true, false, true, true] };
-        let example = Example::given(&said, -1.0);
+        let example = Example::given(&said, -1.0, 0);
         assert_eq!(example.scored, [false, false, true, true]);
         assert_eq!((example.scored_tokens(), example.advantages), (2, vec![-1.0; 2]));
     }

@@ -8,11 +8,14 @@ use std::ops::Range;
 use candle_core::{Device, Result, Tensor};
 use stateset_algorithms::{Evaluation, Sequence, Slopes, ValueEvaluation, Valued};
 use stateset_domain::StepReport;
-use stateset_models::PackedBatch;
+use stateset_models::{PackedBatch, Recording};
 
-use crate::batch::pack;
+use crate::families::{pack, runs};
 use crate::objective::Counts;
-use crate::{Example, Gradients, PolicyLearner, micro_batches};
+use crate::{Example, Gradients, PolicyLearner};
+
+/// How many tokens the reference is asked about, at the beginning of a pass, where KL from it is only watched.
+const WATCHED_TOKENS: usize = 1024;
 
 /// What was found about an example before the weights moved, one entry per scored token.
 pub(crate) struct First {
@@ -45,6 +48,14 @@ pub(crate) struct Pull {
     pub(crate) critic: Option<Gradients>,
 }
 
+impl Pull {
+    /// Back to none.
+    pub(crate) fn clear(&mut self) {
+        self.policy.clear();
+        self.critic.iter_mut().for_each(Gradients::clear);
+    }
+}
+
 /// A micro-batch as the model sees it.
 struct Scored {
     packed: PackedBatch,
@@ -52,6 +63,9 @@ struct Scored {
     found: Tensor,
     /// `[scored]`.
     values: Option<Tensor>,
+    /// For the way back, if there is one: of the policy's trunk, and of a critic's own.
+    policy: Option<Recording>,
+    critic: Option<Recording>,
 }
 
 impl std::ops::AddAssign for Found {
@@ -87,54 +101,75 @@ impl PolicyLearner {
         Pull { policy: Gradients::zeros(&self.variables), critic }
     }
 
-    /// Cuts the `chosen` examples into runs of few enough tokens. Examples that belong together are never apart.
+    /// Cuts the `chosen` examples into runs of few enough tokens. Examples that belong together are never apart, and those of a group are
+    /// together as far as memory allows.
     pub(crate) fn micro_batches(&self, examples: &[Example], chosen: &[usize]) -> Vec<Range<usize>> {
-        let together = self.settings.objective.together();
-        let lengths = chosen.chunks(together).map(|part| part.iter().map(|i| examples[*i].tokens.len()).sum());
-        let runs = micro_batches(&lengths.collect::<Vec<_>>(), self.settings.micro_batch_tokens);
-        runs.into_iter().map(|run| run.start * together..(run.end * together).min(chosen.len())).collect()
+        let chosen: Vec<&Example> = chosen.iter().map(|i| &examples[*i]).collect();
+        runs(&chosen, self.settings.objective.together(), self.settings.micro_batch_tokens)
     }
 
-    fn score(&self, examples: &[&Example]) -> Result<Scored> {
-        let packed = pack(examples.iter().copied());
-        let states = self.model.states(&packed)?;
-        let values = self.critic.as_ref().map(|critic| critic.values(&states, &packed)).transpose()?;
+    /// Scores `examples`, and records how if there is a way back.
+    fn score(&self, examples: &[&Example], record: bool) -> Result<Scored> {
+        let packed = pack(examples);
+        let policy = record.then(|| self.model.record(&packed)).transpose()?;
+        let states = match &policy {
+            Some(recording) => recording.states().clone(),
+            None => self.model.states(&packed)?,
+        };
+        let critic = self.critic.as_ref().map(|critic| critic.values(&states, &packed, record)).transpose()?;
+        let (values, critic) = critic.unzip();
         let found = self.model.log_probs_of(&states, &packed, self.settings.temperature)?;
-        Ok(Scored { packed, found, values })
+        Ok(Scored { packed, found, values, policy, critic: critic.flatten() })
     }
 
-    /// Whether the reference is asked about the micro-batch `run`. Where KL is only watched, one micro-batch is enough to see it.
-    fn asks_reference(&self, run: &Range<usize>) -> bool {
+    /// What the reference makes of the first of `examples` (`None` of the rest), of which `run` of a pass consists and `packed`.
+    fn ask_reference(
+        &self,
+        examples: &[&Example],
+        run: &Range<usize>,
+        packed: &PackedBatch,
+    ) -> Result<Vec<Option<Vec<f64>>>> {
         let objective = &self.settings.objective;
-        objective.compares() || (run.start == 0 && objective.watches_kl())
+        let known = examples.iter().all(|example| example.reference.is_some());
+        let asked = match (known, objective.compares()) {
+            (true, _) => 0,
+            (false, true) => examples.len(),
+            (false, false) if run.start == 0 && objective.watches_kl() => {
+                runs(examples, objective.together(), WATCHED_TOKENS).first().map_or(0, |first| first.end)
+            }
+            (false, false) => 0,
+        };
+        let mut lists: Vec<Option<Vec<f64>>> = examples.iter().map(|example| example.reference.clone()).collect();
+        if asked > 0 {
+            let part = &examples[..asked];
+            let own = (asked < examples.len()).then(|| pack(part));
+            let found = self.reference.log_probs(own.as_ref().unwrap_or(packed), self.settings.temperature)?;
+            for (list, found) in lists.iter_mut().zip(per_example(part, &found.get(0)?)?) {
+                list.get_or_insert(found);
+            }
+        }
+        Ok(lists)
     }
 
-    /// What is remembered of a micro-batch that was scored before anything moved. `compare` says whether the reference is asked, if it is
-    /// not known what that says.
-    fn firsts(&self, examples: &[&Example], scored: &Scored, compare: bool) -> Result<Vec<First>> {
+    /// What is remembered of the micro-batch `run` of a pass, which was scored before anything moved.
+    fn firsts(&self, examples: &[&Example], scored: &Scored, run: &Range<usize>) -> Result<Vec<First>> {
         let old = per_example(examples, &scored.found.get(0)?)?;
-        let known = examples.iter().all(|example| example.reference.is_some());
-        let reference = (compare && !known).then(|| -> Result<_> {
-            let found = self.reference.log_probs(&scored.packed, self.settings.temperature)?;
-            per_example(examples, &found.get(0)?)
-        });
-        let reference = reference.transpose()?;
+        let references = self.ask_reference(examples, run, &scored.packed)?;
         let values = scored.values.as_ref().map(|values| per_example(examples, values)).transpose()?;
-        let first = |(i, (old, example)): (usize, (Vec<f64>, &&Example))| First {
+        let first = |(i, ((old, example), reference)): (usize, ((Vec<f64>, &&Example), Option<Vec<f64>>))| First {
             weights: self.settings.staleness.weights(&old, &example.sampler, &example.ages),
-            reference: example.reference.clone().or_else(|| reference.as_ref().map(|lists| lists[i].clone())),
+            reference,
             values: values.as_ref().map(|lists| lists[i].clone()).unwrap_or_default(),
             old,
         };
-        Ok(old.into_iter().zip(examples).enumerate().map(first).collect())
+        Ok(old.into_iter().zip(examples).zip(references).enumerate().map(first).collect())
     }
 
     /// Looks at every `chosen` example without moving anything.
     pub(crate) fn look(&self, examples: &[Example], chosen: &[usize], firsts: &mut [Option<First>]) -> Result<()> {
         for run in self.micro_batches(examples, chosen) {
             let part: Vec<&Example> = chosen[run.clone()].iter().map(|i| &examples[*i]).collect();
-            let compare = self.asks_reference(&run);
-            let found = self.firsts(&part, &self.score(&part)?, compare)?;
+            let found = self.firsts(&part, &self.score(&part, false)?, &run)?;
             for (i, first) in chosen[run].iter().zip(found) {
                 firsts[*i] = Some(first);
             }
@@ -155,10 +190,9 @@ impl PolicyLearner {
         for run in self.micro_batches(examples, chosen) {
             let at = &chosen[run.clone()];
             let part: Vec<&Example> = at.iter().map(|i| &examples[*i]).collect();
-            let scored = self.score(&part)?;
+            let scored = self.score(&part, true)?;
             if at.iter().any(|i| firsts[*i].is_none()) {
-                let compare = self.asks_reference(&run);
-                for (i, first) in at.iter().zip(self.firsts(&part, &scored, compare)?) {
+                for (i, first) in at.iter().zip(self.firsts(&part, &scored, &run)?) {
                     firsts[*i] = Some(first);
                 }
             }
@@ -211,9 +245,13 @@ impl PolicyLearner {
             loss = (loss + along(values, &slopes)?)?;
         }
         let back = loss.backward()?;
-        pull.policy.add(&self.variables, &back)?;
-        if let (Some(critic), Some(gradients)) = (&self.critic, &mut pull.critic) {
-            critic.pull(gradients, &back)?;
+        let Pull { policy, critic: own } = pull;
+        policy.add(&self.variables, &back)?;
+        if let Some(recording) = &scored.policy {
+            policy.add_through(0, recording, &back)?;
+        }
+        if let Some(critic) = &self.critic {
+            critic.pull(policy, own.as_mut(), scored.critic.as_ref(), &back)?;
         }
         Ok(found)
     }

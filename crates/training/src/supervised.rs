@@ -78,11 +78,14 @@ impl Supervised {
                 let weigh = |spoken: &bool| if *spoken { 1.0 } else { self.settings.context_weight };
                 weights.extend(demo.spoken.iter().skip(1).map(|said| (-weigh(said) / spoken.max(1) as f64) as f32));
             }
-            let found = self.model.log_probs(&packed, 1.0)?;
+            let recording = self.model.record(&packed)?;
+            let found = self.model.log_probs_of(recording.states(), &packed, 1.0)?;
             let weights = Tensor::from_vec(weights, packed.targets.len(), &Device::Cpu)?;
             let part = (found.get(0)? * weights)?.sum_all()?;
             loss += f64::from(part.to_scalar::<f32>()?);
-            gradients.add(&self.variables, &part.backward()?)?;
+            let back = part.backward()?;
+            gradients.add(&self.variables, &back)?;
+            gradients.add_through(0, &recording, &back)?;
         }
         self.step += 1;
         let lr = self.settings.learning_rate * self.settings.schedule.multiplier(self.step, self.settings.steps);

@@ -10,11 +10,12 @@
 use candle_core::{Result, Tensor};
 use stateset_algorithms::{Landing, Sequence, Slopes, Trpo};
 use stateset_domain::{StepReport, Stream};
-use stateset_models::PackedBatch;
+use stateset_models::{PackedBatch, Recording};
 
-use crate::batch::{Batch, pack};
+use crate::batch::Batch;
 use crate::descent::{report_first, scored, tokens};
 use crate::distributions::Distributions;
+use crate::families::pack;
 use crate::objective::Counts;
 use crate::pass::{First, along, per_example};
 use crate::variables::{read, write};
@@ -29,6 +30,13 @@ struct Part {
     at: Vec<usize>,
     packed: PackedBatch,
     old: Distributions,
+}
+
+/// The same, with all that leads back from its logits, for any number of backward passes.
+struct Recorded {
+    part: Part,
+    logits: Tensor,
+    recording: Recording,
 }
 
 /// The batch, as it was before the policy moved.
@@ -94,7 +102,7 @@ impl PolicyLearner {
         let direction = {
             let sample = self.sample(trpo, chosen);
             let (runs, drawn) = (self.micro_batches(examples, &sample).into_iter(), tokens(examples, &sample));
-            let sample = runs.map(|run| self.part(examples, &sample[run])).collect::<Result<Vec<_>>>()?;
+            let sample = runs.map(|run| self.recorded(examples, &sample[run])).collect::<Result<Vec<_>>>()?;
             *train_tokens += drawn;
             trpo.direction(uphill, |v| {
                 *train_tokens += 2 * drawn;
@@ -103,7 +111,7 @@ impl PolicyLearner {
         };
         let Some(direction) = direction else { return Ok(0.0) };
         let runs = self.micro_batches(examples, chosen).into_iter();
-        let all = runs.map(|run| Ok(self.part(examples, &chosen[run])?.0)).collect::<Result<Vec<_>>>()?;
+        let all = runs.map(|run| self.part(examples, &chosen[run])).collect::<Result<Vec<_>>>()?;
         *train_tokens += tokens(examples, chosen);
         let landed = trpo.search(|part| {
             write(&self.variables, &moved(&from, &direction.step, course * part))?;
@@ -123,38 +131,45 @@ impl PolicyLearner {
         drawn.into_iter().map(|i| chosen[i]).collect()
     }
 
-    /// Some examples, and their logits with the graph that led to them, for any number of backward passes.
-    fn part(&self, examples: &[Example], at: &[usize]) -> Result<(Part, Tensor)> {
-        let packed = pack(at.iter().map(|i| &examples[*i]));
+    fn part(&self, examples: &[Example], at: &[usize]) -> Result<Part> {
+        let packed = pack(&at.iter().map(|i| &examples[*i]).collect::<Vec<_>>());
         let logits = self.model.logits(&self.model.states(&packed)?)?;
+        Ok(Part { at: at.to_vec(), packed, old: Distributions::of(&logits, self.settings.temperature)? })
+    }
+
+    fn recorded(&self, examples: &[Example], at: &[usize]) -> Result<Recorded> {
+        let packed = pack(&at.iter().map(|i| &examples[*i]).collect::<Vec<_>>());
+        let recording = self.model.record(&packed)?;
+        let logits = self.model.logits(recording.states())?;
         let old = Distributions::of(&logits, self.settings.temperature)?;
-        Ok((Part { at: at.to_vec(), packed, old }, logits))
+        Ok(Recorded { part: Part { at: at.to_vec(), packed, old }, logits, recording })
     }
 
     /// The Fisher matrix of `parts`, times `v`. The weights are `from` before and after.
-    fn fisher(&self, parts: &[(Part, Tensor)], from: &[Vec<f32>], v: &[f64]) -> Result<Vec<f64>> {
+    fn fisher(&self, parts: &[Recorded], from: &[Vec<f32>], v: &[f64]) -> Result<Vec<f64>> {
         let length = |squares: f64| squares.sqrt();
         let weights = length(from.iter().flatten().map(|it| f64::from(*it).powi(2)).sum());
         let along_v = length(v.iter().map(|it| it * it).sum());
         let nudge = NUDGE * weights / along_v.max(f64::MIN_POSITIVE);
         let look = |by: f64| -> Result<Vec<Vec<f32>>> {
             write(&self.variables, &moved(from, v, by))?;
-            let logits = |(part, _): &(Part, Tensor)| {
-                self.model.logits(&self.model.states(&part.packed)?)?.flatten_all()?.to_vec1()
-            };
+            let logits =
+                |it: &Recorded| self.model.logits(&self.model.states(&it.part.packed)?)?.flatten_all()?.to_vec1();
             parts.iter().map(logits).collect()
         };
         let (ahead, behind) = (look(nudge)?, look(-nudge)?);
         write(&self.variables, from)?;
-        let rows: usize = parts.iter().map(|(part, _)| part.old.rows()).sum();
+        let rows: usize = parts.iter().map(|it| it.part.old.rows()).sum();
         let temperature = self.settings.temperature;
         let scale = 1.0 / (temperature * temperature * rows.max(1) as f32);
         let mut product = Gradients::zeros(&self.variables);
-        for (((part, logits), mut change), behind) in parts.iter().zip(ahead).zip(behind) {
+        for ((Recorded { part, logits, recording }, mut change), behind) in parts.iter().zip(ahead).zip(behind) {
             change.iter_mut().zip(behind).for_each(|(z, behind)| *z = (*z - behind) / (2.0 * nudge) as f32);
             part.old.spread(&mut change, scale);
             let change = Tensor::from_vec(change, logits.shape(), logits.device())?;
-            product.add(&self.variables, &(logits * change)?.sum_all()?.backward()?)?;
+            let back = (logits * change)?.sum_all()?.backward()?;
+            product.add(&self.variables, &back)?;
+            product.add_through(0, recording, &back)?;
         }
         Ok(product.values().iter().flatten().map(|it| f64::from(*it)).collect())
     }
@@ -197,20 +212,21 @@ impl PolicyLearner {
         let look = |run: std::ops::Range<usize>| {
             let (part, known): (Vec<&Example>, Vec<&First>) =
                 chosen[run].iter().filter_map(|i| Some((&examples[*i], firsts[*i].as_ref()?))).unzip();
-            let packed = pack(part.iter().copied());
-            Ok((self.model.states(&packed)?.detach(), packed, part, known))
+            let packed = pack(&part);
+            Ok((self.model.states(&packed)?, packed, part, known))
         };
         let looked = self.micro_batches(examples, chosen).into_iter().map(look).collect::<Result<Vec<_>>>()?;
         for _ in 1..passes {
             let Some(critic) = &self.critic else { return Ok(()) };
-            let mut gradients = critic.gradients();
+            let mut pull = self.no_pull();
             for (states, packed, part, known) in &looked {
-                let (values, mut slopes) = (critic.values(states, packed)?, Vec::new());
+                let ((values, recording), mut slopes) = (critic.values(states, packed, true)?, Vec::new());
                 self.value(part, known, &per_example(part, &values)?, counts, &mut slopes);
-                critic.pull(&mut gradients, &along(&values, &slopes)?.backward()?)?;
+                let back = along(&values, &slopes)?.backward()?;
+                critic.pull(&mut pull.policy, pull.critic.as_mut(), recording.as_ref(), &back)?;
             }
-            if let Some(critic) = &mut self.critic {
-                critic.update(&gradients, lr)?;
+            if let (Some(critic), Some(gradients)) = (&mut self.critic, &pull.critic) {
+                critic.update(gradients, lr)?;
             }
         }
         Ok(())

@@ -94,6 +94,11 @@ pub fn linear_weight_gradient(dy: &[f32], x: &[f32], dw: &mut [f32], (m, k, n): 
     product((n, k, m), 1.0, (dy, View::columns(n)), (x, View::rows(k)), (dw, View::rows(k)), false, threads());
 }
 
+/// `dw[n, k] += dy[m, n]^T x[m, k]`.
+pub fn linear_weight_gradient_add(dy: &[f32], x: &[f32], dw: &mut [f32], (m, k, n): (usize, usize, usize)) {
+    product((n, k, m), 1.0, (dy, View::columns(n)), (x, View::rows(k)), (dw, View::rows(k)), true, threads());
+}
+
 /// `y[m, n] = x[m, k] wt[k, n]`, plus `y` itself if `accumulate`: [`linear`] with the weight stored transposed, which is what decoding
 /// a few rows at a time wants. A row's result does not depend on how many rows there are.
 pub fn matmul_add(x: &[f32], wt: &[f32], y: &mut [f32], (m, k, n): (usize, usize, usize), accumulate: bool) {

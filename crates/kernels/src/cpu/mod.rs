@@ -7,6 +7,7 @@ mod adamw;
 mod attention;
 mod decode;
 mod gate;
+mod gather;
 mod head;
 mod linear;
 mod log_prob;
@@ -21,8 +22,12 @@ pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::{Packed, attention, attention_backward};
 pub use decode::{KvCache, Row, decode_attention};
 pub use gate::{gate, gate_backward};
+pub use gather::{gather_rows, scatter_add_rows};
 pub use head::{Head, KEPT_LOGITS, linear_log_prob, linear_log_prob_backward};
-pub use linear::{linear, linear_add, linear_input_gradient, linear_weight_gradient, matmul_add, transpose};
+pub use linear::{
+    linear, linear_add, linear_input_gradient, linear_weight_gradient, linear_weight_gradient_add, matmul_add,
+    transpose,
+};
 pub use log_prob::{LogProb, log_prob, log_prob_backward, log_prob_backward_in_place};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use rope::Rope;

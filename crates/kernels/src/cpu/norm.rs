@@ -29,12 +29,12 @@ multiversion! {
     }
 }
 
-/// `dx[rows, h]` and `dw[h]` from `dy[rows, h]`.
+/// Adds to `dx[rows, h]` and `dw[h]` what comes from `dy[rows, h]`.
 pub fn rms_norm_backward(dy: &[f32], x: &[f32], w: &[f32], rstd: &[f32], dx: &mut [f32], dw: &mut [f32]) {
     let (h, rows) = (w.len(), rstd.len());
     assert!(dy.len() == x.len() && dx.len() == x.len() && rows * h == x.len() && dw.len() == h, "rms_norm shapes");
     if rows == 0 {
-        return dw.fill(0.0);
+        return;
     }
     let per_task = rows.div_ceil(PARTIAL_SUMS).max(ROWS);
     let tasks = rows.div_ceil(per_task);
@@ -42,7 +42,6 @@ pub fn rms_norm_backward(dy: &[f32], x: &[f32], w: &[f32], rstd: &[f32], dx: &mu
     let inputs = dy.par_chunks(h * per_task).zip(x.par_chunks(h * per_task)).zip(rstd.par_chunks(per_task));
     let outputs = dx.par_chunks_mut(h * per_task).zip(partial.par_chunks_mut(h));
     inputs.zip(outputs).for_each(|(((dy, x), rstd), (dx, dw))| backward_rows(dy, x, w, rstd, dx, dw));
-    dw.fill(0.0);
     for part in partial.chunks_exact(h) {
         dw.iter_mut().zip(part).for_each(|(dw, part)| *dw += part);
     }
@@ -65,7 +64,7 @@ multiversion! {
             }
             let pull = inner * r * r * r / h as f32;
             for i in 0..h {
-                dx[i] = dy[i] * w[i] * r - x[i] * pull;
+                dx[i] += dy[i] * w[i] * r - x[i] * pull;
                 dw[i] += dy[i] * x[i] * r;
             }
         }

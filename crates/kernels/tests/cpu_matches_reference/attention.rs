@@ -1,16 +1,24 @@
 //! Attention over packed sequences, for training.
 
 use proptest::prelude::*;
-use stateset_kernels::{cpu, reference};
+use stateset_kernels::{Segment, cpu, reference};
 
 use crate::{assert_close, numbers, reproducible, wide};
 
 const THETA: f64 = 10_000.0;
 
 /// `scale` sets how peaked the probabilities are: scores go up to about `scale^2 sqrt(head_dim)`.
-fn case(lengths: &[usize], (heads, kv_heads, head_dim): (usize, usize, usize), scale: f32, seed: u64, tolerance: f64) {
-    let packed = cpu::Packed { lengths: lengths.to_vec(), heads, kv_heads, head_dim };
-    let rope = cpu::Rope::new(lengths.iter().copied().max().unwrap_or(0), head_dim, THETA);
+fn case(
+    segments: &[Segment],
+    (heads, kv_heads, head_dim): (usize, usize, usize),
+    scale: f32,
+    seed: u64,
+    tolerance: f64,
+) {
+    let segments = segments.to_vec();
+    let longest = segments.iter().map(|segment| segment.seen(&segments)).max().unwrap_or(0);
+    let packed = cpu::Packed { segments: segments.clone(), heads, kv_heads, head_dim };
+    let rope = cpu::Rope::new(longest, head_dim, THETA);
     let qkv = numbers(seed, packed.tokens() * packed.row(), scale);
     let dout = numbers(seed + 1, packed.tokens() * heads * head_dim, 1.0);
     let [out, dqkv] = reproducible(|| {
@@ -20,10 +28,25 @@ fn case(lengths: &[usize], (heads, kv_heads, head_dim): (usize, usize, usize), s
         cpu::attention_backward(&packed, &rope, &qkv, &out, &dout, &lse, &mut dqkv);
         [out, dqkv]
     });
-    let packed = reference::Packed { lengths: lengths.to_vec(), heads, kv_heads, head_dim, theta: THETA };
+    let packed = reference::Packed { segments, heads, kv_heads, head_dim, theta: THETA };
     let (qkv, dout) = (wide(&qkv), wide(&dout));
     assert_close(&out, &reference::attention(&packed, &qkv), tolerance);
     assert_close(&dqkv, &reference::attention_backward(&packed, &qkv, &dout), tolerance);
+}
+
+fn alone(lengths: &[usize]) -> Vec<Segment> {
+    lengths.iter().copied().map(Segment::alone).collect()
+}
+
+/// A parent of so many tokens, and its children right behind it; family after family.
+fn families(families: &[(usize, Vec<usize>)]) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    for (parent, children) in families {
+        let at = segments.len();
+        segments.push(Segment::alone(*parent));
+        segments.extend(children.iter().map(|tokens| Segment { tokens: *tokens, parent: Some(at) }));
+    }
+    segments
 }
 
 fn heads() -> impl Strategy<Value = (usize, usize, usize)> {
@@ -38,7 +61,15 @@ proptest! {
     fn attention_and_its_gradient_over_ragged_sequences(
         lengths in prop::collection::vec(0..20usize, 0..5), heads in heads(), seed in 0..1000u64,
     ) {
-        case(&lengths, heads, 1.5, seed, 5e-6);
+        case(&alone(&lengths), heads, 1.5, seed, 5e-6);
+    }
+
+    #[test]
+    fn attention_and_its_gradient_over_shared_beginnings(
+        list in prop::collection::vec((0..20usize, prop::collection::vec(0..12usize, 0..4)), 0..4),
+        heads in heads(), seed in 0..1000u64,
+    ) {
+        case(&families(&list), heads, 1.5, seed, 5e-6);
     }
 
     #[test]
@@ -46,11 +77,19 @@ proptest! {
         lengths in prop::collection::vec(1..20usize, 1..4), heads in heads(), seed in 0..1000u64,
     ) {
         // Scores near 200 are right to 1e-5 nats or so, and the gradient carries keys and queries of up to 12.
-        case(&lengths, heads, 12.0, seed, 2e-4);
+        case(&alone(&lengths), heads, 12.0, seed, 2e-4);
     }
 }
 
 #[test]
 fn sequences_longer_than_a_block() {
-    case(&[64, 1, 65, 130], (2, 1, 6), 1.5, 3, 5e-6);
+    case(&alone(&[64, 1, 65, 130]), (2, 1, 6), 1.5, 3, 5e-6);
+    case(&families(&[(70, vec![66, 1, 129]), (1, vec![64])]), (2, 1, 6), 1.5, 4, 5e-6);
+}
+
+#[test]
+#[should_panic(expected = "a parent comes first")]
+fn a_parent_that_has_one_itself_is_refused() {
+    let child = |parent| Segment { tokens: 1, parent: Some(parent) };
+    case(&[Segment::alone(1), child(0), child(1)], (1, 1, 2), 1.0, 1, 1.0);
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use stateset_kernels::cpu::{KvCache, Rope, Row, decode_attention};
-use stateset_kernels::reference;
+use stateset_kernels::{Segment, reference};
 
 use crate::{assert_close, numbers, reproducible, same_bits, wide};
 
@@ -85,7 +85,8 @@ proptest! {
     fn decoding_token_by_token_equals_attention_over_the_whole(chats in conversations(100)) {
         let [out] = reproducible(|| [chats.decode(&chats.side_by_side())]);
         let Conversations { lengths, heads, kv_heads, head_dim, .. } = chats.clone();
-        let packed = reference::Packed { lengths, heads, kv_heads, head_dim, theta: THETA };
+        let segments = lengths.into_iter().map(Segment::alone).collect();
+        let packed = reference::Packed { segments, heads, kv_heads, head_dim, theta: THETA };
         assert_close(&out, &reference::attention(&packed, &wide(&chats.qkv())), 2e-6);
     }
 

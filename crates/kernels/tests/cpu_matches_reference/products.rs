@@ -36,14 +36,20 @@ proptest! {
     #[test]
     fn products_that_accumulate_and_the_transposed_layout((m, k, n) in shapes(), seed in 0..1000u64) {
         let (x, w, y) = (numbers(seed, m * k, 1.0), numbers(seed + 1, n * k, 1.0), numbers(seed + 2, m * n, 1.0));
-        let [added, product, transposed_added] = reproducible(|| {
+        let (dy, dw) = (numbers(seed + 3, m * n, 1.0), numbers(seed + 4, n * k, 1.0));
+        let [added, product, transposed_added, weight_added] = reproducible(|| {
             let (mut added, mut product, mut transposed_added) = (y.clone(), vec![f32::NAN; m * n], y.clone());
+            let mut weight_added = dw.clone();
+            cpu::linear_weight_gradient_add(&dy, &x, &mut weight_added, (m, k, n));
             let wt = cpu::transpose(&w, (n, k));
             cpu::linear_add(&x, &w, &mut added, (m, k, n));
             cpu::matmul_add(&x, &wt, &mut product, (m, k, n), false);
             cpu::matmul_add(&x, &wt, &mut transposed_added, (m, k, n), true);
-            [added, product, transposed_added]
+            [added, product, transposed_added, weight_added]
         });
+        let expected_weight = reference::linear_weight_gradient(&wide(&dy), &wide(&x), (m, k, n));
+        let expected_weight: Vec<f64> = expected_weight.iter().zip(&dw).map(|(p, dw)| p + f64::from(*dw)).collect();
+        assert_close(&weight_added, &expected_weight, TOLERANCE);
         let expected = reference::linear(&wide(&x), &wide(&w), (m, k, n));
         let expected_sum: Vec<f64> = expected.iter().zip(&y).map(|(p, y)| p + f64::from(*y)).collect();
         assert_close(&product, &expected, TOLERANCE);

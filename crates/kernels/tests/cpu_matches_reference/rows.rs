@@ -9,15 +9,19 @@ const EPS: f32 = 1e-5;
 
 fn norm_case(rows: usize, h: usize, seed: u64) {
     let (x, w, dy) = (numbers(seed, rows * h, 3.0), numbers(seed + 1, h, 2.0), numbers(seed + 2, rows * h, 1.0));
+    // Gradients are added to what is there.
+    let (dx_before, dw_before) = (numbers(seed + 3, rows * h, 1.0), numbers(seed + 4, h, 1.0));
     let [y, dx, dw, rstd] = reproducible(|| {
-        let (mut y, mut dx, mut rstd) = (vec![f32::NAN; rows * h], vec![f32::NAN; rows * h], vec![f32::NAN; rows]);
-        let mut dw = vec![f32::NAN; h];
+        let (mut y, mut dx, mut rstd) = (vec![f32::NAN; rows * h], dx_before.clone(), vec![f32::NAN; rows]);
+        let mut dw = dw_before.clone();
         cpu::rms_norm(&x, &w, EPS, &mut y, &mut rstd);
         cpu::rms_norm_backward(&dy, &x, &w, &rstd, &mut dx, &mut dw);
         [y, dx, dw, rstd]
     });
     let (x, w, dy, eps) = (wide(&x), wide(&w), wide(&dy), f64::from(EPS));
-    let (expected_dx, expected_dw) = reference::rms_norm_backward(&dy, &x, &w, eps);
+    let (mut expected_dx, mut expected_dw) = reference::rms_norm_backward(&dy, &x, &w, eps);
+    expected_dx.iter_mut().zip(&dx_before).for_each(|(dx, before)| *dx += f64::from(*before));
+    expected_dw.iter_mut().zip(&dw_before).for_each(|(dw, before)| *dw += f64::from(*before));
     assert_close(&y, &reference::rms_norm(&x, &w, eps), 1e-6);
     // The two terms of dx are of size 1 / rms; in a row that is nearly zero they are large and cancel.
     let largest_term = rstd.iter().fold(1.0, |largest: f32, r| largest.max(*r));
@@ -52,6 +56,27 @@ proptest! {
         let (gate_up, dy) = (wide(&gate_up), wide(&dy));
         assert_close(&y, &reference::gate(&gate_up, n), 1e-6);
         assert_close(&d, &reference::gate_backward(&dy, &gate_up, n), 1e-6);
+    }
+
+    #[test]
+    fn rows_are_gathered_and_added_back_in_order(rows in 1..200usize, picks in 0..300usize, width in 1..9usize, seed in 0..1000u64) {
+        let table = numbers(seed, rows * width, 1.0);
+        let ids: Vec<u32> = numbers(seed + 1, picks, 1.0).iter().map(|x| ((x + 1.0) / 2.0 * rows as f32) as u32).collect();
+        let ids: Vec<u32> = ids.into_iter().map(|id| id.min(rows as u32 - 1)).collect();
+        let [gathered, sum] = reproducible(|| {
+            let (mut gathered, mut sum) = (vec![f32::NAN; picks * width], table.clone());
+            cpu::gather_rows(&table, &ids, &mut gathered, width);
+            cpu::scatter_add_rows(&gathered, &ids, &mut sum, width);
+            [gathered, sum]
+        });
+        let mut expected = table.clone();
+        for (i, id) in ids.iter().enumerate() {
+            for c in 0..width {
+                prop_assert_eq!(gathered[i * width + c], table[*id as usize * width + c]);
+                expected[*id as usize * width + c] += gathered[i * width + c];
+            }
+        }
+        prop_assert_eq!(sum, expected);
     }
 
     #[test]

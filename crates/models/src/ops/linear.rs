@@ -1,7 +1,7 @@
-//! `x w^T`, with and without a residual. Weight gradients come out contiguous; candle's own product leaves a transposed one, which is
+//! `x w^T`. Weight gradients come out contiguous; candle's own product leaves a transposed one, which is
 //! then added element by element.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use stateset_kernels::cpu;
 
 use super::{floats, tensor, with_floats};
@@ -23,41 +23,6 @@ impl CustomOp2 for Linear {
     fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (dx, dw) = gradients(x, w, dy)?;
         Ok((Some(dx), Some(dw)))
-    }
-}
-
-pub(crate) struct LinearAdd;
-
-impl CustomOp3 for LinearAdd {
-    fn name(&self) -> &'static str {
-        "linear-add"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        residual: &CpuStorage,
-        lr: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let ((m, k), (n, _)) = (lx.shape().dims2()?, lw.shape().dims2()?);
-        let mut y = floats(residual, lr)?.to_vec();
-        cpu::linear_add(floats(x, lx)?, floats(w, lw)?, &mut y, (m, k, n));
-        Ok((CpuStorage::F32(y), (m, n).into()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _residual: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dx, dw) = gradients(x, w, dy)?;
-        Ok((Some(dx), Some(dw), Some(dy.clone())))
     }
 }
 

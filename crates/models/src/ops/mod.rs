@@ -1,20 +1,14 @@
-//! The CPU kernels as candle operations with gradients.
+//! Heads: the CPU kernels as candle operations with gradients, on the states that a [`Tape`](crate::tape::Tape) finds.
 //!
 //! candle's own fused operations cut the graph silently, and composing primitive ones costs several times the memory traffic.
 
-mod attention;
-mod gate;
 mod linear;
 mod log_prob;
-mod norm;
 
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor};
 
-pub(crate) use attention::Attention;
-pub(crate) use gate::Gate;
-pub(crate) use linear::{Linear, LinearAdd};
+pub(crate) use linear::Linear;
 pub(crate) use log_prob::LinearLogProb;
-pub(crate) use norm::RmsNorm;
 
 /// The values of a contiguous f32 tensor on the CPU.
 pub(crate) fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {

@@ -1,9 +1,9 @@
 //! Values and gradients of the whole decoder.
 
-use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, Var};
+use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 use stateset_domain::{NamedTensor, Stream};
-use stateset_models::{Autograd, HostWeights};
+use stateset_models::{Autograd, Decoder, HostWeights, PackedBatch};
 
 use crate::composed::Composed;
 use crate::{batch, tokens, weights};
@@ -22,11 +22,21 @@ fn weighted(found: &Tensor, upstream: &[f64]) -> Result<Tensor> {
     (found * upstream)?.sum_all()
 }
 
-/// Gradients under the names and shapes of the weights.
-fn by_name(model: &Autograd, weights: &HostWeights, found: &GradStore) -> Vec<NamedTensor> {
-    let gradient = |var: &candle_core::Var| found.get(var.as_tensor()).unwrap().flatten_all()?.to_vec1();
-    let values = model.variables().try_map(gradient).unwrap();
-    HostWeights { config: weights.config.clone(), values }.to_tensors()
+/// What `model` finds of `batch` `[2, scored]`, and the gradient of every weight.
+fn differentiated(model: &Autograd, batch: &PackedBatch, upstream: &[f64]) -> Result<(Tensor, Decoder<Vec<f32>>)> {
+    let recording = model.record(batch)?;
+    let found = model.log_probs_of(recording.states(), batch, TEMPERATURE)?;
+    let back = weighted(&found, upstream)?.backward()?;
+    // What a tied head pulls comes apart from what the trunk pulls.
+    let direct = |var: &Var| match back.get(var.as_tensor()) {
+        Some(gradient) => gradient.flatten_all()?.to_vec1(),
+        None => Ok(vec![0.0; var.elem_count()]),
+    };
+    let mut sums: Vec<Vec<f32>> = model.variables().iter().map(direct).collect::<Result<_>>()?;
+    recording.backward(&back, &mut sums)?;
+    let mut sums = sums.into_iter();
+    let values = model.variables().try_map(|_| Ok::<_, candle_core::Error>(sums.next().unwrap()))?;
+    Ok((found, values))
 }
 
 #[test]
@@ -34,15 +44,16 @@ fn values_and_gradients_are_those_of_the_composed_decoder() -> Result<()> {
     for tied in [true, false] {
         let weights = weights(tied);
         let (model, composed) = (Autograd::new(&weights)?, Composed::new(&weights)?);
-        let found = model.log_probs(&batch(&LENGTHS), TEMPERATURE)?;
+        let batch = batch(&LENGTHS);
+        let upstream = upstream(batch.targets.len());
+        let (found, values) = differentiated(&model, &batch, &upstream)?;
         let scored = LENGTHS.into_iter().enumerate().filter(|(_, length)| *length > 1);
         let parts = scored.map(|(i, n)| composed.log_probs(&tokens(i as u64, n), f64::from(TEMPERATURE)));
         let expected = Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)?;
         let distance = (found.to_dtype(DType::F64)? - &expected)?.abs()?.max_all()?.to_scalar::<f64>()?;
         assert!(distance < 1e-5, "values differ by {distance:e}");
 
-        let upstream = upstream(expected.dim(1)?);
-        let actual = by_name(&model, &weights, &weighted(&found, &upstream)?.backward()?);
+        let actual = HostWeights { config: weights.config.clone(), values }.to_tensors();
         let expected = weighted(&expected, &upstream)?.backward()?;
         for NamedTensor { name, data, .. } in actual {
             let expected = expected.get(&composed.variables[&name]).unwrap().flatten_all()?.to_vec1::<f64>()?;
@@ -77,12 +88,11 @@ fn the_gradient_is_the_slope_along_random_directions() -> Result<()> {
     let (weights, batch) = (weights(true), batch(&LENGTHS));
     let upstream = upstream(batch.targets.len());
     let loss = |weights: &HostWeights| -> Result<f64> {
-        let found = Autograd::new(weights)?.log_probs(&batch, 1.0)?;
+        let found = Autograd::new(weights)?.log_probs(&batch, TEMPERATURE)?;
         weighted(&found.to_dtype(DType::F64)?, &upstream)?.to_scalar()
     };
     let model = Autograd::new(&weights)?;
-    let gradient = weighted(&model.log_probs(&batch, 1.0)?, &upstream)?.backward()?;
-    let gradient = model.variables().try_map(|var| gradient.get(var).unwrap().flatten_all()?.to_vec1::<f32>())?;
+    let (_, gradient) = differentiated(&model, &batch, &upstream)?;
     let norm = gradient.iter().flatten().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     for direction in 0..4 {
         let moved = |sign: f64| {
@@ -98,5 +108,92 @@ fn the_gradient_is_the_slope_along_random_directions() -> Result<()> {
         let expected: f64 = gradient.iter().flatten().map(|g| f64::from(*g) * stream.normal()).sum();
         assert!((slope - expected).abs() < 2e-3 * norm, "{slope} is not {expected}; the gradient is {norm} long");
     }
+    Ok(())
+}
+
+/// Three sequences that begin with the same `shared` tokens, of which none is scored; packed apart and as a family.
+fn families(shared: usize, rest: [usize; 3], seed: u64) -> [PackedBatch; 2] {
+    let beginning = tokens(seed, shared);
+    let member = |i: usize| {
+        let all = [beginning.clone(), tokens(seed + 1 + i as u64, rest[i])].concat();
+        let scored: Vec<bool> = (0..all.len()).map(|at| at >= shared && at > 0 && (at + i) % 3 != 0).collect();
+        (all, scored)
+    };
+    let members = [0, 1, 2].map(member);
+    let (mut apart, mut family) = (batch(&[5]), batch(&[5]));
+    members.iter().for_each(|(tokens, scored)| apart.push(tokens, scored));
+    family.push_family(shared, members.iter().map(|(tokens, scored)| (&tokens[..], &scored[..])));
+    [apart, family]
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_shared_beginning_changes_neither_values_nor_gradients(
+        shared in 1..70usize, rest in [1..12usize, 1..5, 1..20], seed in 0..100u64,
+    ) {
+        let [apart, family] = families(shared, rest, seed);
+        prop_assert_eq!(family.tokens.len() + 2 * shared, apart.tokens.len());
+        prop_assert_eq!(&family.targets, &apart.targets);
+        let model = Autograd::new(&weights(true)).unwrap();
+        let upstream = upstream(apart.targets.len());
+        let (found, gradient) = differentiated(&model, &apart, &upstream).unwrap();
+        let (found_shared, gradient_shared) = differentiated(&model, &family, &upstream).unwrap();
+        let worst = (found - found_shared).unwrap().abs().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        prop_assert!(worst.iter().all(|it| *it < 2e-5), "{worst:?}");
+        for (own, shared) in gradient.iter().zip(gradient_shared.iter()) {
+            let length = distance(own, &vec![0.0; own.len()]);
+            let apart = distance(own, shared);
+            prop_assert!(apart < 1e-5 * length, "{apart:e} of {length:e}");
+        }
+    }
+}
+
+#[test]
+fn shared_beginnings_give_the_same_bits_on_one_thread_as_on_two() {
+    let [_, family] = families(66, [9, 70 - 66, 20], 4);
+    let upstream = upstream(family.targets.len());
+    let bits = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let run = || differentiated(&Autograd::new(&weights(true))?, &family, &upstream);
+        let (found, gradient) = pool.install(run).unwrap();
+        let found = found.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        found.iter().chain(gradient.iter().flatten()).map(|x| x.to_bits()).collect::<Vec<u32>>()
+    };
+    assert_eq!(bits(1), bits(2));
+}
+
+#[test]
+fn checkpoints_change_no_bit_of_the_gradient_and_neither_does_used_memory() -> Result<()> {
+    let batch = batch(&LENGTHS);
+    let upstream = upstream(batch.targets.len());
+    let model = Autograd::new(&weights(false))?;
+    let (_, whole) = differentiated(&model, &batch, &upstream)?;
+    let checkpointed = Autograd::new(&weights(false))?.like(&model).checkpointing(true);
+    for _ in 0..2 {
+        let (_, replayed) = differentiated(&checkpointed, &batch, &upstream)?;
+        assert!(whole.iter().flatten().map(|x| x.to_bits()).eq(replayed.iter().flatten().map(|x| x.to_bits())));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_recording_can_be_walked_back_again() -> Result<()> {
+    let (model, batch) = (Autograd::new(&weights(true))?, batch(&LENGTHS));
+    let recording = model.record(&batch)?;
+    let loss = model.log_probs_of(recording.states(), &batch, 1.0)?.sum_all()?;
+    let walk = || -> Result<Vec<Vec<f32>>> {
+        let mut sums = model.variables().iter().map(|var| vec![0.0; var.elem_count()]).collect::<Vec<_>>();
+        recording.backward(&loss.backward()?, &mut sums)?;
+        Ok(sums)
+    };
+    let first = walk()?;
+    assert!(first.iter().all(|sum| sum.iter().any(|x| *x != 0.0)));
+    assert_eq!(first, walk()?);
     Ok(())
 }

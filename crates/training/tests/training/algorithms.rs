@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use stateset_algorithms::{ActorCritic, Advantage, Algorithm, Answer, Grpo, Sequence, Slopes, Valued};
 use stateset_domain::{Group, Learner, Stream, Trajectory};
-use stateset_models::{Autograd, HostWeights, PackedBatch, ValueHead};
+use stateset_models::{Autograd, HostWeights, PackedBatch, Recording, ValueHead};
 use stateset_training::{Gradients, Objective, Variable};
 
 use crate::{BASE, distance, flat, group, learner, plain_descent};
@@ -79,12 +79,15 @@ fn gradient(packed: &PackedBatch, slopes: &[f64]) -> Gradients {
     let variables = Variable::of(&model);
     let slopes: Vec<f32> = slopes.iter().map(|slope| *slope as f32).collect();
     let mut gradients = Gradients::zeros(&variables);
-    let found = model.log_probs(packed, 1.0).and_then(|found| {
+    let recording = model.record(packed).unwrap();
+    let found = model.log_probs_of(recording.states(), packed, 1.0).and_then(|found| {
         let found = found.get(0)?;
         let slopes = Tensor::from_slice(&slopes, slopes.len(), found.device())?;
         (found * slopes)?.sum_all()?.backward()
     });
-    gradients.add(&variables, &found.unwrap()).unwrap();
+    let found = found.unwrap();
+    gradients.add(&variables, &found).unwrap();
+    gradients.add_through(0, &recording, &found).unwrap();
     gradients
 }
 
@@ -138,10 +141,11 @@ fn a_critics_gradient_through_the_trunk_is_that_of_its_loss() {
     let head = ValueHead::new(BASE.weights.config.hidden_size).unwrap();
     let mut stream = Stream::new(9);
     Autograd::update(&head.weight, |weights| weights.fill_with(|| (0.1 * stream.normal()) as f32)).unwrap();
-    let values = |weights: &HostWeights| -> (Autograd, Tensor) {
+    let values = |weights: &HostWeights| -> (Autograd, Recording, Tensor) {
         let model = Autograd::new(weights).unwrap();
-        let values = model.states(&batch.packed).and_then(|states| head.values(&states)).unwrap();
-        (model, values)
+        let recording = model.record(&batch.packed).unwrap();
+        let values = head.values(recording.states()).unwrap();
+        (model, recording, values)
     };
     let returns: Vec<f64> = (0..batch.old.len()).map(|_| stream.uniform()).collect();
     let loss = |found: &Tensor| {
@@ -150,16 +154,17 @@ fn a_critics_gradient_through_the_trunk_is_that_of_its_loss() {
         let valued = Valued { new: &new, old: &new, returns: &returns, mask: &mask };
         (valued.evaluate(None, 1.0 / new.len() as f64, &mut slopes).loss, slopes)
     };
-    let (model, found) = values(&BASE.weights);
+    let (model, recording, found) = values(&BASE.weights);
     let slopes: Vec<f32> = loss(&found).1.iter().map(|slope| *slope as f32).collect();
     let slopes = Tensor::from_slice(&slopes, slopes.len(), found.device()).unwrap();
     let back = (found * slopes).and_then(|loss| loss.sum_all()?.backward()).unwrap();
     let variables = Variable::of(&model);
     let mut gradients = Gradients::zeros(&variables);
     gradients.add(&variables, &back).unwrap();
+    gradients.add_through(0, &recording, &back).unwrap();
     let norm = gradients.norm();
     let step = 2e-3 / norm;
-    let at = |by: f64| loss(&values(&moved(&gradients, by)).1).0;
+    let at = |by: f64| loss(&values(&moved(&gradients, by)).2).0;
     let numeric = (at(step) - at(-step)) / (2.0 * step);
     assert!((numeric / norm.powi(2) - 1.0).abs() < 0.02, "{numeric} is not {}", norm.powi(2));
 }

@@ -81,6 +81,7 @@ fn settings() -> LearnerSettings {
         optimizer: OptimizerSettings::default(),
         temperature: 1.0,
         micro_batch_tokens: 128,
+        activation_checkpointing: false,
         undoable: false,
     }
 }

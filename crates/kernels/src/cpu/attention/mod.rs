@@ -1,0 +1,87 @@
+//! Causal grouped-query attention with rotary positions over packed segments, for training.
+//!
+//! Segments lie end to end without padding. Each is one task, so outputs are disjoint slices and no lock or pointer is shared. Per
+//! query head and block of 64 rows: two products forward, five backward (one more of each that involves values, if the segment has a
+//! parent); only the log-sum-exp of each row is kept in between.
+//!
+//! What a segment sends back to its parent's keys and values goes into a buffer of its own; the buffers are added in the order of the
+//! segments, so the sum is the same for any number of threads.
+
+mod backward;
+mod forward;
+mod packed;
+
+pub use backward::attention_backward;
+pub use forward::attention;
+pub use packed::Packed;
+
+use super::rope::Rope;
+use super::simd::multiversion;
+
+const BLOCK: usize = 64;
+
+/// Queries, keys and values that a segment's tokens see.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    /// Its parent's rows; empty without one.
+    before: &'a [f32],
+    own: &'a [f32],
+}
+
+impl<'a> Seen<'a> {
+    /// The `segment` of `packed` whose rows of all segments are `parts`.
+    fn of(packed: &Packed, parts: &[&'a [f32]], segment: usize) -> Self {
+        let before = packed.segments[segment].parent.map_or(&[][..], |parent| parts[parent]);
+        Self { before, own: parts[segment] }
+    }
+
+    /// The rotated keys of head `kv`, one after the other.
+    fn keys(&self, p: &Packed, rope: &Rope, kv: usize, to: &mut [f32]) {
+        let at = (p.heads + kv) * p.head_dim;
+        let (before, own) = to.split_at_mut(self.before.len() / p.row() * p.head_dim);
+        if !before.is_empty() {
+            rotate_rows(rope, 0, &self.before[at..], p.row(), before, p.head_dim);
+        }
+        rotate_rows(rope, before.len() / p.head_dim, &self.own[at..], p.row(), own, p.head_dim);
+    }
+}
+
+/// Buffers of one worker, grown to the longest segment it has met.
+#[derive(Default)]
+struct Scratch {
+    q: Vec<f32>,
+    k: Vec<f32>,
+    dq: Vec<f32>,
+    dk: Vec<f32>,
+    scores: Vec<f32>,
+    d_scores: Vec<f32>,
+}
+
+impl Scratch {
+    /// Room for tokens that see up to `seen` others, in heads `d` wide.
+    fn reserve(&mut self, seen: usize, d: usize) {
+        for rows in [&mut self.q, &mut self.k, &mut self.dq, &mut self.dk] {
+            rows.resize((seen * d).max(rows.len()), 0.0);
+        }
+        for block in [&mut self.scores, &mut self.d_scores] {
+            block.resize((BLOCK * seen).max(block.len()), 0.0);
+        }
+    }
+}
+
+multiversion! {
+    /// Rows at positions from `first` on, turned.
+    fn rotate_rows(rope: &Rope, first: usize, from: &[f32], row: usize, to: &mut [f32], d: usize) {
+        for (i, to) in to.chunks_exact_mut(d).enumerate() {
+            rope.rotate(first + i, &from[i * row..][..d], to, 1.0);
+        }
+    }
+}
+
+multiversion! {
+    fn rotate_rows_back(rope: &Rope, first: usize, from: &[f32], to: &mut [f32], row: usize, d: usize) {
+        for (i, from) in from.chunks_exact(d).enumerate() {
+            rope.rotate(first + i, from, &mut to[i * row..][..d], -1.0);
+        }
+    }
+}
