@@ -93,14 +93,14 @@ fn powers_of_products_are_as_right_as_the_product() {
         powers(&x, FACTOR, &mut y);
         y
     }) {
-        // Unfused, a product near 125 is off by up to 2^-18, and the power by ln 2 of that, in ulps of 2^-24; 2 ulp more for the power.
+        // Unfused, a product near 125 is off by up to 2^-18, and the power by ln 2 of that, in ulps of 2^-24; 2.5 ulp more for the power.
         let product = |x: &f32| f64::from(*x) * f64::from(FACTOR);
         let near: Vec<f32> = found.iter().zip(&x).filter(|(_, x)| product(x) > -1.0).map(|(y, _)| *y).collect();
         let near_right = x.iter().map(product).filter(|it| *it > -1.0).map(f64::exp2);
         let (worst, worst_near) = (ulps(&found, x.iter().map(|x| product(x).exp2())), ulps(&near, near_right));
         println!("2^(x y) at {level:?}: {worst:.3} ulp, {worst_near:.3} near 0");
-        let allowed = if level == Level::Baseline { 2.0 + 64.0 * std::f64::consts::LN_2 } else { 2.0 };
-        assert!(worst <= allowed && worst_near <= 2.0, "{worst} and {worst_near} ulp at {level:?}");
+        let allowed = if level == Level::Baseline { 2.5 + 64.0 * std::f64::consts::LN_2 } else { 2.5 };
+        assert!(worst <= allowed && worst_near <= 2.5, "{worst} and {worst_near} ulp at {level:?}");
     }
 }
 
