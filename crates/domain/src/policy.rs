@@ -80,13 +80,15 @@ impl PolicySnapshot {
     #[must_use]
     pub fn digest_of(tensors: &[NamedTensor]) -> Digest {
         let mut hash = Sha256::new();
-        let mut bytes = Vec::new();
+        let mut bytes = [0; 4096];
         for tensor in tensors {
             hash.update(tensor.name.as_bytes());
             tensor.shape.iter().for_each(|n| hash.update((*n as u64).to_le_bytes()));
-            bytes.clear();
-            bytes.extend(tensor.data.iter().flat_map(|x| x.to_le_bytes()));
-            hash.update(&bytes);
+            for values in tensor.data.chunks(bytes.len() / 4) {
+                let (words, _) = bytes.as_chunks_mut::<4>();
+                words.iter_mut().zip(values).for_each(|(word, value)| *word = value.to_le_bytes());
+                hash.update(&bytes[..4 * values.len()]);
+            }
         }
         Digest(hash.finalize().into())
     }

@@ -9,9 +9,9 @@ use stateset_domain::{
     Sampling, Tokenizer,
 };
 use stateset_kernels::cpu::Row;
-use stateset_models::{Choice, Decode, HostWeights, ModelConfig, Sampler, ServedWeights};
+use stateset_models::{Choice, Decode, ModelConfig, Sampler, ServedWeights};
 
-use crate::schedule::feed;
+use crate::schedule::{Reader, feed, pending};
 use crate::slots::Slots;
 
 /// How much an engine takes on at once.
@@ -43,8 +43,6 @@ struct Live {
     slot: usize,
     /// The conversation so far: the request's tokens, then what was sampled.
     tokens: Vec<u32>,
-    /// How many of them the cache holds.
-    cached: usize,
     log_probs: Vec<f32>,
 }
 
@@ -56,7 +54,6 @@ impl Live {
     fn restart(&mut self) {
         self.tokens.truncate(self.request.tokens.len());
         self.log_probs.clear();
-        self.cached = 0;
     }
 }
 
@@ -103,9 +100,23 @@ impl BatchEngine {
 
     fn admit(&mut self) {
         while let Some(request) = self.waiting.front() {
-            let Some((slot, cached)) = self.slots.acquire(request.conversation, &request.tokens) else { return };
+            let Some(slot) = self.slots.acquire(request.conversation, &request.tokens) else { return };
             let Some(request) = self.waiting.pop_front() else { return };
-            self.live.push(Live { tokens: request.tokens.clone(), request, slot, cached, log_probs: Vec::new() });
+            self.live.push(Live { tokens: request.tokens.clone(), request, slot, log_probs: Vec::new() });
+        }
+    }
+
+    /// Copies what another slot holds of a prompt that is still to be read: a group's prompt is computed once.
+    fn share(&mut self) {
+        for live in &self.live {
+            let held = self.slots.held(live.slot);
+            if live.tokens.len() - held <= 1 {
+                continue;
+            }
+            if let Some((from, shared)) = self.slots.better(live.slot, &live.tokens) {
+                self.decode.copy(from, live.slot, shared);
+                self.slots.extend(live.slot, &live.tokens[held..shared]);
+            }
         }
     }
 
@@ -114,15 +125,17 @@ impl BatchEngine {
         let Some((_, weights)) = &self.served else {
             return Err(EngineError::Compute("no weights are loaded".into()));
         };
-        let pending: Vec<usize> = self.live.iter().map(|live| live.tokens.len() - live.cached).collect();
-        let fed = feed(&pending, self.limits.step_tokens);
+        let readers = self.live.iter().map(|live| Reader { tokens: &live.tokens, held: self.slots.held(live.slot) });
+        let readers: Vec<Reader<'_>> = readers.collect();
+        let fed = feed(&pending(&readers), self.limits.step_tokens);
         let (mut tokens, mut rows, mut selected, mut samplers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (index, (live, count)) in self.live.iter_mut().zip(fed).enumerate() {
-            let end = live.cached + count;
-            tokens.extend_from_slice(&live.tokens[live.cached..end]);
-            rows.extend((live.cached..end).map(|position| Row { position, slot: live.slot }));
-            live.cached = end;
-            if count > 0 && end == live.tokens.len() {
+        for (index, (live, count)) in self.live.iter().zip(fed).enumerate() {
+            let held = self.slots.held(live.slot);
+            let next = &live.tokens[held..held + count];
+            tokens.extend_from_slice(next);
+            rows.extend((held..held + count).map(|position| Row { position, slot: live.slot }));
+            self.slots.extend(live.slot, next);
+            if count > 0 && held + count == live.tokens.len() {
                 selected.push(rows.len() - 1);
                 samplers.push(index);
             }
@@ -161,21 +174,36 @@ impl BatchEngine {
         full.then_some(Finish::Length)
     }
 
+    /// Whether the last token ends one of `stop`. Only the end of the reply is read: as many tokens as the longest of them has bytes, and
+    /// some more for characters that are cut; twice as many if tokens without text are among them, and so on.
     /// Ids that have no text hold none; whoever reads the reply is told of them.
     fn holds_stop_text(&self, sampled: &[u32], stop: &[String]) -> bool {
-        let holds = |text: String| stop.iter().any(|stop| text.contains(stop));
-        !stop.is_empty() && self.tokenizer.decode(sampled).is_ok_and(holds)
+        let Some(longest) = stop.iter().map(String::len).max() else { return false };
+        let enough = longest + 12;
+        let mut window = enough;
+        loop {
+            let end = &sampled[sampled.len().saturating_sub(window)..];
+            let Ok(text) = self.tokenizer.decode(end) else { return false };
+            if stop.iter().any(|stop| text.contains(stop)) {
+                return true;
+            }
+            if end.len() == sampled.len() || text.len() >= enough {
+                return false;
+            }
+            window *= 2;
+        }
     }
 }
 
 impl Engine for BatchEngine {
     fn load(&mut self, snapshot: &PolicySnapshot) -> Result<Digest, EngineError> {
-        let weights = HostWeights::from_tensors(&self.config, snapshot.tensors());
+        let lay_out = || ServedWeights::new(&self.config, snapshot.tensors());
+        let (weights, digest) = rayon::join(lay_out, || PolicySnapshot::digest_of(snapshot.tensors()));
         let weights = weights.map_err(|error| EngineError::Snapshot(error.to_string()))?;
-        self.served = Some((snapshot.version(), ServedWeights::new(&weights)));
+        self.served = Some((snapshot.version(), weights));
         self.slots.forget();
         self.live.iter_mut().for_each(Live::restart);
-        Ok(PolicySnapshot::digest_of(snapshot.tensors()))
+        Ok(digest)
     }
 
     fn submit(&mut self, request: GenerateRequest) -> Result<(), EngineError> {
@@ -186,6 +214,7 @@ impl Engine for BatchEngine {
 
     fn step(&mut self) -> Result<Poll, EngineError> {
         self.admit();
+        self.share();
         if self.live.is_empty() {
             return Ok(Poll { finished: Vec::new(), live: self.waiting.len() });
         }
@@ -193,6 +222,7 @@ impl Engine for BatchEngine {
         if let Err(error) = rayon::scope(|_| self.advance()) {
             self.waiting.clear();
             self.live.drain(..).for_each(|lost| self.slots.release(lost.request.conversation));
+            self.slots.forget();
             return Err(error);
         }
         let version = self.served.as_ref().map(|(version, _)| *version).unwrap_or_default();
@@ -203,7 +233,7 @@ impl Engine for BatchEngine {
                 still.push(live);
                 continue;
             };
-            self.slots.idle(live.request.conversation, &live.tokens[..live.cached]);
+            self.slots.idle(live.request.conversation);
             let tokens = live.sampled().to_vec();
             let completion = Completion { tokens, log_probs: live.log_probs, version, finish };
             finished.push(Finished { id: live.request.id, completion });

@@ -1,41 +1,56 @@
 //! The decoder on plain slices with a key-value cache, for generation.
 //!
 //! Buffers circulate: an operation takes its output from a pool and gives its input back, so a step allocates nothing once the pool
-//! has grown to the widest batch. Weights are served transposed, which is the layout that products of few rows are fast in.
+//! has grown to the widest batch. Weights are laid out once per version, in the order in which products of few rows read them.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
-use stateset_kernels::cpu::{self, KvCache, Rope, Row};
+use stateset_domain::NamedTensor;
+use stateset_kernels::cpu::{self, KvCache, Panels, Rope, Row};
 
-use crate::{Decoder, Executor, HostWeights, ModelConfig, decoder};
+use crate::weights::parts_of;
+use crate::{Decoder, Executor, ModelConfig, WeightError, decoder};
 
 /// Weights laid out for decoding, at one version.
 #[derive(Debug)]
-pub struct ServedWeights {
-    embed: Vec<f32>,
-    decoder: Decoder<Served>,
-}
+pub struct ServedWeights(Decoder<Served>);
 
+/// A norm has values, a matrix that is multiplied with has panels, and an embedding that is also the head has both.
 #[derive(Debug)]
 struct Served {
-    values: Vec<f32>,
-    /// Columns of a transposed matrix; 0 for a norm.
-    width: usize,
+    values: Option<Arc<[f32]>>,
+    panels: Option<Panels>,
+}
+
+impl Served {
+    fn values(&self) -> &[f32] {
+        self.values.as_ref().expect("norms and embeddings are kept as they are")
+    }
+
+    fn panels(&self) -> &Panels {
+        self.panels.as_ref().expect("matrices are laid out")
+    }
 }
 
 impl ServedWeights {
-    /// Lays out `weights`.
-    #[must_use]
-    pub fn new(weights: &HostWeights) -> Self {
-        let parameters = weights.config.parameters();
-        let mut shapes = parameters.iter().map(|parameter| parameter.shape.as_slice());
-        let Ok(decoder) = weights.values.try_map(|values| -> Result<Served, Infallible> {
-            Ok(match shapes.next() {
-                Some(&[rows, columns]) => Served { values: cpu::transpose(values, (rows, columns)), width: rows },
-                _ => Served { values: values.clone(), width: 0 },
+    /// Lays out the tensors of a decoder shaped like `config`, by their Hugging Face names.
+    ///
+    /// # Errors
+    /// [`WeightError`], naming the tensor.
+    pub fn new(config: &ModelConfig, tensors: &[NamedTensor]) -> Result<Self, WeightError> {
+        let embedding = config.parameters().embed.name;
+        let lay_out = |parts: &Vec<&NamedTensor>| {
+            let [first, ..] = parts.as_slice() else { unreachable!("a parameter has parts") };
+            let (is_matrix, is_embedding) = (first.shape.len() == 2, first.name == embedding);
+            let is_factor = is_matrix && (!is_embedding || config.tie_word_embeddings);
+            let matrices: Vec<&[f32]> = parts.iter().map(|part| &*part.data).collect();
+            Ok(Served {
+                values: (is_embedding || !is_matrix).then(|| Arc::clone(&first.data)),
+                panels: is_factor.then(|| Panels::new(&matrices, first.shape[1])),
             })
-        });
-        Self { embed: weights.values.embed.clone(), decoder }
+        };
+        parts_of(config, tensors)?.try_map(lay_out).map(Self)
     }
 }
 
@@ -63,9 +78,17 @@ impl Decode {
     /// If a row lies outside the cache.
     #[must_use]
     pub fn step(&mut self, weights: &ServedWeights, tokens: &[u32], rows: &[Row], selected: &[usize]) -> Vec<f32> {
-        let mut pass = Pass { run: self, weights, tokens, rows, selected };
-        let Ok(logits) = decoder::logits(&mut pass, &weights.decoder);
+        let mut pass = Pass { run: self, tokens, rows, selected };
+        let Ok(logits) = decoder::logits(&mut pass, &weights.0);
         logits
+    }
+
+    /// Lets slot `to` hold the first `tokens` tokens that slot `from` holds, as if they had been fed to it.
+    ///
+    /// # Panics
+    /// If a slot or that many tokens are beyond the cache.
+    pub fn copy(&mut self, from: usize, to: usize, tokens: usize) {
+        self.caches.iter_mut().for_each(|cache| cache.copy(from, to, tokens));
     }
 
     /// Gives a buffer back for reuse.
@@ -73,9 +96,13 @@ impl Decode {
         self.pool.push(buffer);
     }
 
-    /// A buffer of `len` floats whose contents are whatever they were.
+    /// A buffer of `len` floats whose contents are whatever they were: the pool's smallest that is long enough, since growing means filling.
     fn take(&mut self, len: usize) -> Vec<f32> {
-        let mut buffer = self.pool.pop().unwrap_or_default();
+        let fit = |buffer: &Vec<f32>| {
+            if buffer.len() < len { (1, buffer.capacity().wrapping_neg()) } else { (0, buffer.len()) }
+        };
+        let best = self.pool.iter().enumerate().min_by_key(|(_, buffer)| fit(buffer)).map(|(index, _)| index);
+        let mut buffer = best.map_or_else(Vec::new, |index| self.pool.swap_remove(index));
         buffer.resize(len, 0.0);
         buffer
     }
@@ -83,7 +110,6 @@ impl Decode {
 
 struct Pass<'a> {
     run: &'a mut Decode,
-    weights: &'a ServedWeights,
     tokens: &'a [u32],
     rows: &'a [Row],
     selected: &'a [usize],
@@ -94,34 +120,32 @@ impl Executor for Pass<'_> {
     type Weight = Served;
     type Error = Infallible;
 
-    fn embed(&mut self, _transposed: &Served) -> Result<Vec<f32>, Infallible> {
+    fn embed(&mut self, weight: &Served) -> Result<Vec<f32>, Infallible> {
         let h = self.run.config.hidden_size;
         let mut x = self.run.take(self.tokens.len() * h);
         for (row, token) in x.chunks_exact_mut(h).zip(self.tokens) {
-            row.copy_from_slice(&self.weights.embed[*token as usize * h..][..h]);
+            row.copy_from_slice(&weight.values()[*token as usize * h..][..h]);
         }
         Ok(x)
     }
 
     fn norm(&mut self, x: &Vec<f32>, weight: &Served) -> Result<Vec<f32>, Infallible> {
-        let (mut y, mut rstd) = (self.run.take(x.len()), self.run.take(x.len() / weight.values.len()));
-        cpu::rms_norm(x, &weight.values, self.run.config.rms_norm_eps as f32, &mut y, &mut rstd);
+        let (mut y, mut rstd) = (self.run.take(x.len()), self.run.take(x.len() / weight.values().len()));
+        cpu::rms_norm(x, weight.values(), self.run.config.rms_norm_eps as f32, &mut y, &mut rstd);
         self.run.recycle(rstd);
         Ok(y)
     }
 
     fn linear(&mut self, x: Vec<f32>, weight: &Served) -> Result<Vec<f32>, Infallible> {
-        let (n, k) = (weight.width, weight.values.len() / weight.width);
-        let m = x.len() / k;
-        let mut y = self.run.take(m * n);
-        cpu::matmul_add(&x, &weight.values, &mut y, (m, k, n), false);
+        let panels = weight.panels();
+        let mut y = self.run.take(x.len() / panels.inputs() * panels.outputs());
+        cpu::multiply(&x, panels, &mut y, false);
         self.run.recycle(x);
         Ok(y)
     }
 
     fn linear_add(&mut self, x: Vec<f32>, weight: &Served, mut residual: Vec<f32>) -> Result<Vec<f32>, Infallible> {
-        let (n, k) = (weight.width, weight.values.len() / weight.width);
-        cpu::matmul_add(&x, &weight.values, &mut residual, (x.len() / k, k, n), true);
+        cpu::multiply(&x, weight.panels(), &mut residual, true);
         self.run.recycle(x);
         Ok(residual)
     }

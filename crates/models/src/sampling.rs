@@ -19,6 +19,8 @@ pub struct Choice {
 #[derive(Debug, Default)]
 pub struct Sampler {
     order: Vec<u32>,
+    survivors: Vec<f32>,
+    sums: Vec<f64>,
 }
 
 impl Sampler {
@@ -28,20 +30,20 @@ impl Sampler {
     /// # Panics
     /// If there are no logits.
     pub fn choose(&mut self, logits: &mut [f32], sampling: &Sampling, u: f64) -> Choice {
-        let largest = cpu::max(logits);
+        let mut largest = cpu::max(logits);
         if sampling.temperature == 0.0 {
             return greedy(logits, largest);
         }
         if sampling.temperature != 1.0 {
             let scale = 1.0 / sampling.temperature;
             logits.iter_mut().for_each(|z| *z *= scale);
+            largest *= scale;
         }
-        let largest = cpu::max(logits);
         let sum = cpu::exp_in_place(logits, largest);
         if sum.is_nan() {
             return Choice { token: 0, log_prob: f32::NAN };
         }
-        if filters(sampling) { self.choose_filtered(logits, sampling, u) } else { draw(logits, sum, u) }
+        if filters(sampling) { self.choose_filtered(logits, sampling, u) } else { draw(logits, sum, u, &mut self.sums) }
     }
 
     fn choose_filtered(&mut self, weights: &[f32], sampling: &Sampling, u: f64) -> Choice {
@@ -49,10 +51,12 @@ impl Sampler {
         self.order.extend(0..weights.len() as u32);
         let weight = |id: &u32| weights[*id as usize];
         // Ties break by id, so that the order does not depend on the sort.
-        self.order.sort_unstable_by(|a, b| weight(b).total_cmp(&weight(a)).then(a.cmp(b)));
-        if sampling.top_k > 0 {
+        let by_weight = |a: &u32, b: &u32| weight(b).total_cmp(&weight(a)).then(a.cmp(b));
+        if sampling.top_k > 0 && sampling.top_k < weights.len() {
+            self.order.select_nth_unstable_by(sampling.top_k, by_weight);
             self.order.truncate(sampling.top_k);
         }
+        self.order.sort_unstable_by(by_weight);
         if sampling.top_p < 1.0 {
             let enough = f64::from(sampling.top_p) * self.order.iter().map(|id| f64::from(weight(id))).sum::<f64>();
             let mut held = 0.0;
@@ -66,8 +70,9 @@ impl Sampler {
         }
         let least = sampling.min_p * weight(&self.order[0]);
         self.order.retain(|id| weight(id) >= least);
-        let survivors: Vec<f32> = self.order.iter().map(weight).collect();
-        let choice = draw(&survivors, survivors.iter().sum(), u);
+        self.survivors.clear();
+        self.survivors.extend(self.order.iter().map(weight));
+        let choice = draw(&self.survivors, self.survivors.iter().sum(), u, &mut self.sums);
         Choice { token: self.order[choice.token as usize], ..choice }
     }
 }
@@ -82,18 +87,38 @@ fn greedy(logits: &mut [f32], largest: f32) -> Choice {
     Choice { token, log_prob: -sum.ln() }
 }
 
-/// Inverse transform over unnormalised `weights`.
-fn draw(weights: &[f32], sum: f32, u: f64) -> Choice {
-    let mut left = u * weights.iter().map(|w| f64::from(*w)).sum::<f64>();
-    let mut token = weights.len() - 1;
-    for (i, w) in weights.iter().enumerate() {
+/// Weights that are added up together before one of them is looked for.
+const BLOCK: usize = 256;
+
+/// Inverse transform over unnormalised `weights`: first the block in which `u` falls, then the weight within it. `sums` is scratch.
+fn draw(weights: &[f32], sum: f32, u: f64, sums: &mut Vec<f64>) -> Choice {
+    sums.clear();
+    sums.extend(weights.chunks(BLOCK).map(wide_sum));
+    let mut left = u * sums.iter().sum::<f64>();
+    let last = sums.len() - 1;
+    let block = sums[..last].iter().position(|sum| {
+        let here = left < *sum;
+        left -= if here { 0.0 } else { *sum };
+        here
+    });
+    let start = block.unwrap_or(last) * BLOCK;
+    let end = (start + BLOCK).min(weights.len());
+    let within = weights[start..end].iter().position(|w| {
         left -= f64::from(*w);
-        if left < 0.0 {
-            token = i;
-            break;
-        }
-    }
+        left < 0.0
+    });
+    let token = within.map_or(end - 1, |i| start + i);
     Choice { token: token as u32, log_prob: (weights[token] / sum).ln() }
+}
+
+/// Eight sums side by side, which need not wait for one another.
+fn wide_sum(weights: &[f32]) -> f64 {
+    let (eights, rest) = weights.as_chunks::<8>();
+    let mut lanes = [0.0; 8];
+    for eight in eights {
+        lanes.iter_mut().zip(eight).for_each(|(lane, w)| *lane += f64::from(*w));
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|w| f64::from(*w)).sum::<f64>()
 }
 
 #[cfg(test)]
@@ -145,5 +170,21 @@ mod tests {
         let sharp = chosen(&halves(), &Sampling { temperature: 0.5, ..Sampling::default() }, 0.0);
         let expected = 0.25 / (0.25 + 0.0625 + 2.0 * 0.015_625);
         assert!(log_prob_is(sharp, expected), "{sharp:?}");
+    }
+
+    #[test]
+    fn a_large_vocabulary_is_drawn_from_as_one_sum_would_have_it() {
+        for vocab in [255, 256, 257, 1000] {
+            let logits: Vec<f32> = (0..vocab).map(|i| (i * 37 % 101) as f32 * 0.05).collect();
+            let total: f64 = logits.iter().map(|z| f64::from(*z).exp()).sum();
+            for u in (0..500).map(|i| (f64::from(i) + 0.5) / 500.0) {
+                let Choice { token, log_prob } = chosen(&logits, &Sampling::default(), u);
+                let p = |i: usize| f64::from(logits[i]).exp() / total;
+                let below: f64 = (0..token as usize).map(p).sum();
+                let own = p(token as usize);
+                assert!(below - 1e-5 < u && u < below + own + 1e-5, "{vocab}: {u} is not in token {token}");
+                assert!((f64::from(log_prob) - own.ln()).abs() < 1e-5);
+            }
+        }
     }
 }

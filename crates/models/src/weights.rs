@@ -134,28 +134,8 @@ impl HostWeights {
     /// # Errors
     /// [`WeightError`], naming the tensor.
     pub fn from_tensors(config: &ModelConfig, tensors: &[NamedTensor]) -> Result<Self, WeightError> {
-        let by_name: std::collections::BTreeMap<_, _> = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
-        let mut used = 0;
-        let values = config.parameters().try_map(|parameter| {
-            let mut values = Vec::with_capacity(parameter.len());
-            for (name, rows) in &parameter.parts {
-                let tensor = by_name.get(name.as_str()).ok_or_else(|| WeightError::Missing(name.clone()))?;
-                let expected: Vec<usize> = std::iter::once(*rows).chain(parameter.shape.get(1).copied()).collect();
-                if tensor.shape != expected {
-                    return Err(WeightError::Shape { name: name.clone(), found: tensor.shape.clone(), expected });
-                }
-                values.extend_from_slice(&tensor.data);
-                used += 1;
-            }
-            Ok(values)
-        })?;
-        if used != tensors.len() {
-            let parameters = config.parameters();
-            let known = |name: &str| parameters.iter().flat_map(|p| &p.parts).any(|(part, _)| part == name);
-            let stray = tensors.iter().map(|t| t.name.as_str()).find(|name| !known(name)).unwrap_or_default();
-            return Err(WeightError::Unknown(stray.into()));
-        }
-        Ok(Self { config: config.clone(), values })
+        let stack = |parts: &Vec<&NamedTensor>| Ok(parts.iter().map(|part| &*part.data).collect::<Vec<_>>().concat());
+        Ok(Self { config: config.clone(), values: parts_of(config, tensors)?.try_map(stack)? })
     }
 
     /// The weights under their Hugging Face names.
@@ -172,4 +152,31 @@ impl HostWeights {
         }
         tensors
     }
+}
+
+/// The tensors that each weight of a decoder is stacked from; all of `tensors` belong to one.
+pub(crate) fn parts_of<'a>(
+    config: &ModelConfig,
+    tensors: &'a [NamedTensor],
+) -> Result<Decoder<Vec<&'a NamedTensor>>, WeightError> {
+    let by_name: std::collections::BTreeMap<_, _> = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
+    let (parameters, mut used) = (config.parameters(), 0);
+    let found = parameters.try_map(|parameter| {
+        let part = |(name, rows): &(String, usize)| {
+            let tensor = *by_name.get(name.as_str()).ok_or_else(|| WeightError::Missing(name.clone()))?;
+            let expected: Vec<usize> = std::iter::once(*rows).chain(parameter.shape.get(1).copied()).collect();
+            if tensor.shape != expected {
+                return Err(WeightError::Shape { name: name.clone(), found: tensor.shape.clone(), expected });
+            }
+            Ok(tensor)
+        };
+        used += parameter.parts.len();
+        parameter.parts.iter().map(part).collect()
+    })?;
+    if used != tensors.len() {
+        let known = |name: &str| parameters.iter().flat_map(|p| &p.parts).any(|(part, _)| part == name);
+        let stray = tensors.iter().map(|t| t.name.as_str()).find(|name| !known(name)).unwrap_or_default();
+        return Err(WeightError::Unknown(stray.into()));
+    }
+    Ok(found)
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod company;
+mod groups;
 mod limits;
 mod swaps;
 mod turns;

@@ -1,68 +1,19 @@
 //! Attention of a few new tokens over what is already cached, for generation.
 //!
 //! Each row attends to exactly its own length, so ragged batches need neither mask nor padding, and what a row computes does not
-//! depend on which other rows are there. Keys are cached transposed, `[head_dim, positions]`: scores are then sums over whole
-//! vectors of positions and need no horizontal additions, which cost more than the arithmetic for narrow heads.
+//! depend on which other rows are there. Rows of one slot and query heads of one key-value head are taken together, two by two: every
+//! key and value is read once for all of them, and the chains of multiply-adds of one fill the waits of the other.
+
+use std::cell::RefCell;
 
 use rayon::prelude::*;
 
+use super::kv_cache::{BLOCK, KvCache, Row};
 use super::rope::Rope;
 use super::simd::{exp_sum, max, multiversion};
 
-/// One new token: where it stands and in which slot's cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    /// Its position in its conversation.
-    pub position: usize,
-    /// The slot that holds the conversation.
-    pub slot: usize,
-}
-
-/// Keys and values of one layer for every slot.
-#[derive(Debug, Clone)]
-pub struct KvCache {
-    kv_heads: usize,
-    head_dim: usize,
-    positions: usize,
-    /// Floats from one component of the keys to the next: whole blocks of positions, so that the last one can be read like the
-    /// others, and no power of two, which would put every component into the same few cache lines.
-    stride: usize,
-    keys: Vec<f32>,
-    values: Vec<f32>,
-}
-
-impl KvCache {
-    /// Room for `slots` conversations of `positions` tokens.
-    #[must_use]
-    pub fn new(slots: usize, kv_heads: usize, head_dim: usize, positions: usize) -> Self {
-        let (heads, stride) = (slots * kv_heads, positions.next_multiple_of(WIDE) + 16);
-        let (keys, values) = (vec![0.0; heads * head_dim * stride], vec![0.0; heads * head_dim * positions]);
-        Self { kv_heads, head_dim, positions, stride, keys, values }
-    }
-
-    /// The keys `[head_dim, stride]` of one head in one slot.
-    fn keys(&self, slot: usize, head: usize) -> &[f32] {
-        let size = self.head_dim * self.stride;
-        &self.keys[(slot * self.kv_heads + head) * size..][..size]
-    }
-
-    /// Its values `[positions, head_dim]`.
-    fn values(&self, slot: usize, head: usize) -> &[f32] {
-        let size = self.head_dim * self.positions;
-        &self.values[(slot * self.kv_heads + head) * size..][..size]
-    }
-
-    fn append(&mut self, rope: &Rope, row: Row, head: usize, key: &[f32], value: &[f32]) {
-        let d = self.head_dim;
-        let first = (row.slot * self.kv_heads + head) * d;
-        let mut rotated = [0f32; 256];
-        rope.rotate(row.position, key, &mut rotated[..d], 1.0);
-        for (i, x) in rotated[..d].iter().enumerate() {
-            self.keys[(first + i) * self.stride + row.position] = *x;
-        }
-        self.values[first * self.positions + row.position * d..][..d].copy_from_slice(value);
-    }
-}
+/// Rows of a task at most.
+const ROWS: usize = 16;
 
 /// Appends keys and values of `qkv[rows, (heads + 2 kv_heads) * head_dim]` to the cache, then writes each row's attention over its
 /// slot up to and including itself into `out[rows, heads * head_dim]`. Rows of one slot must come in order of position.
@@ -70,99 +21,209 @@ impl KvCache {
 /// # Panics
 /// If a row lies outside the cache or heads are wider than 256.
 pub fn decode_attention(cache: &mut KvCache, rope: &Rope, heads: usize, rows: &[Row], qkv: &[f32], out: &mut [f32]) {
-    let (kv, d) = (cache.kv_heads, cache.head_dim);
-    let width = (heads + 2 * kv) * d;
+    let d = cache.head_dim;
+    let (width, out_width) = ((heads + 2 * cache.kv_heads) * d, heads * d);
     assert!(
-        qkv.len() == rows.len() * width && out.len() == rows.len() * heads * d && d <= 256,
+        qkv.len() == rows.len() * width && out.len() == rows.len() * out_width && d <= 256,
         "decode_attention shapes"
     );
-    for (row, qkv) in rows.iter().zip(qkv.chunks_exact(width)) {
+    for row in rows {
         assert!(row.position < cache.positions, "position {} is beyond the cache", row.position);
-        for head in 0..kv {
-            let (key, value) = (&qkv[(heads + head) * d..][..d], &qkv[(heads + kv + head) * d..][..d]);
-            cache.append(rope, *row, head, key, value);
-        }
     }
+    cache.append(rope, heads, rows, qkv);
     let cache = &*cache;
-    let tasks = rows.par_iter().zip(qkv.par_chunks_exact(width)).zip(out.par_chunks_exact_mut(heads * d));
-    tasks.with_min_len(4).for_each_init(
-        || vec![0f32; cache.stride],
-        |scores, ((row, qkv), out)| {
-            for (head, out) in out.chunks_exact_mut(d).enumerate() {
-                let shared = head / (heads / kv);
-                let (keys, values) = (cache.keys(row.slot, shared), cache.values(row.slot, shared));
-                attend(rope, row.position, &qkv[head * d..][..d], keys, values, cache.stride, scores, out);
-            }
-        },
-    );
+    let piece = rows.len().div_ceil(4 * rayon::current_num_threads()).clamp(1, ROWS);
+    let pieces = rows.par_chunks(piece).zip(qkv.par_chunks(piece * width)).zip(out.par_chunks_mut(piece * out_width));
+    pieces.for_each(|((rows, mut qkv), mut out)| {
+        for rows in rows.chunk_by(|a, b| a.slot == b.slot) {
+            let (these_qkv, rest_qkv) = qkv.split_at(rows.len() * width);
+            let (these_out, rest_out) = std::mem::take(&mut out).split_at_mut(rows.len() * out_width);
+            SCRATCH.with_borrow_mut(|scratch| {
+                for head in 0..cache.kv_heads {
+                    attend(cache, rope, heads, head, rows, these_qkv, these_out, scratch);
+                }
+            });
+            (qkv, out) = (rest_qkv, rest_out);
+        }
+    });
 }
 
-const WIDE: usize = 64;
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Buffers of one worker, grown to the most it has needed.
+#[derive(Default)]
+struct Scratch {
+    queries: Vec<f32>,
+    scores: Vec<f32>,
+}
+
+fn grown(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
+}
 
 multiversion! {
+    /// Attention of one slot's `rows`, in order of position, under key-value head `head`.
     fn attend<const FMA: bool>(
-        rope: &Rope, position: usize, q: &[f32], keys: &[f32], values: &[f32], stride: usize, scores: &mut [f32], out: &mut [f32],
+        cache: &KvCache, rope: &Rope, heads: usize, head: usize, rows: &[Row], qkv: &[f32], out: &mut [f32], scratch: &mut Scratch,
     ) {
-        let (d, n) = (q.len(), position + 1);
-        let mut rotated = [0f32; 256];
-        rope.rotate(position, q, &mut rotated[..d], 1.0);
-        let scale = 1.0 / (d as f32).sqrt();
-        // The last block reaches past the row; what it finds there is not read.
-        for start in (0..n).step_by(WIDE) {
-            let mut lanes = [0f32; WIDE];
-            for (i, &q) in rotated[..d].iter().enumerate() {
-                let key = &keys[i * stride + start..][..WIDE];
-                for j in 0..WIDE {
-                    lanes[j] += q * key[j];
-                }
-            }
-            for j in 0..WIDE {
-                scores[start + j] = lanes[j] * scale;
+        let (d, group) = (cache.head_dim, heads / cache.kv_heads);
+        let (slot, seen) = (rows[0].slot, rows[rows.len() - 1].position + 1);
+        let (count, stride) = (rows.len() * group, seen.next_multiple_of(BLOCK));
+        let queries = grown(&mut scratch.queries, count * d);
+        for (i, query) in queries.chunks_exact_mut(d).enumerate() {
+            let from = i / group * (qkv.len() / rows.len()) + (head * group + i % group) * d;
+            rope.rotate(rows[i / group].position, &qkv[from..][..d], query, 1.0);
+        }
+        let scores = grown(&mut scratch.scores, count * stride);
+        score(cache.keys(slot, head), queries, d, scores, stride, |i| rows[i / group].position);
+        let values = cache.values(slot, head);
+        for first in (0..count).step_by(2) {
+            let (one, two) = scores[first * stride..].split_at_mut(stride);
+            let ends = [first, (first + 1).min(count - 1)].map(|i| rows[i / group].position + 1);
+            let place = |i: usize| i / group * heads * d + (head * group + i % group) * d;
+            let one = Weights::new::<FMA>(&mut one[..ends[0]]);
+            if first + 1 < count {
+                let two = Weights::new::<FMA>(&mut two[..ends[1]]);
+                weigh([one, two], values, d, out, [place(first), place(first + 1)]);
+            } else {
+                weigh([one], values, d, out, [place(first)]);
             }
         }
-        let scores = &mut scores[..n];
+    }
+}
+
+/// `scores[count, stride]` of `queries[count, d]` with the keys up to each one's position; what lies beyond is not to be read.
+#[inline(always)]
+fn score(
+    keys: &[f32],
+    queries: &[f32],
+    d: usize,
+    scores: &mut [f32],
+    stride: usize,
+    position: impl Fn(usize) -> usize,
+) {
+    let (scale, count) = (1.0 / (d as f32).sqrt(), queries.len() / d);
+    for (block, keys) in keys.chunks_exact(d * BLOCK).take(stride / BLOCK).enumerate() {
+        let keys = keys.as_chunks::<BLOCK>().0;
+        for first in (0..count).step_by(2) {
+            let last = (first + 1).min(count - 1);
+            if position(last) < block * BLOCK {
+                continue;
+            }
+            let at = |i: usize| i * stride + block * BLOCK;
+            let query = |i: usize| &queries[i * d..][..d];
+            let mut products = [[0f32; BLOCK]; 2];
+            if last > first {
+                products_of([query(first), query(last)], keys, &mut products);
+                store(&products[1], scale, &mut scores[at(last)..]);
+            } else {
+                let [one, _] = &mut products;
+                products_of([query(first)], keys, std::array::from_mut(one));
+            }
+            store(&products[0], scale, &mut scores[at(first)..]);
+        }
+    }
+}
+
+#[inline(always)]
+fn products_of<const N: usize>(queries: [&[f32]; N], keys: &[[f32; BLOCK]], products: &mut [[f32; BLOCK]; N]) {
+    let queries = queries.map(|query| &query[..keys.len()]);
+    let mut held = *products;
+    for (i, key) in keys.iter().enumerate() {
+        for n in 0..N {
+            for j in 0..BLOCK {
+                held[n][j] = queries[n][i].mul_add(key[j], held[n][j]);
+            }
+        }
+    }
+    *products = held;
+}
+
+#[inline(always)]
+fn store(products: &[f32; BLOCK], scale: f32, scores: &mut [f32]) {
+    for (score, product) in scores[..BLOCK].iter_mut().zip(products) {
+        *score = product * scale;
+    }
+}
+
+/// What a query gives to each position it sees, before they are made to sum to one.
+#[derive(Clone, Copy)]
+struct Weights<'a> {
+    each: &'a [f32],
+    inverse: f32,
+}
+
+impl<'a> Weights<'a> {
+    #[inline(always)]
+    fn new<const FMA: bool>(scores: &'a mut [f32]) -> Self {
         let largest = max(scores);
         let inverse = 1.0 / exp_sum::<FMA>(scores, largest);
-        weigh(scores, values, inverse, out);
+        Self { each: scores, inverse }
     }
 }
 
-const COLUMNS: usize = 32;
-
-/// `out = scale * sum_t weights[t] values[t, :]`.
+/// Writes each query's weighted mean of `values[_, d]` to its place in `out`; the first query sees no more than the last.
 #[inline(always)]
-fn weigh(weights: &[f32], values: &[f32], scale: f32, out: &mut [f32]) {
-    let d = out.len();
-    let whole = d / COLUMNS * COLUMNS;
-    for column in (0..whole).step_by(COLUMNS) {
-        weigh_columns(weights, values, d, column, scale, &mut out[column..column + COLUMNS]);
+fn weigh<const N: usize>(weights: [Weights<'_>; N], values: &[f32], d: usize, out: &mut [f32], places: [usize; N]) {
+    let mut column = 0;
+    while column + 32 <= d {
+        weigh_columns::<N, 32>(weights, values, d, column, out, places);
+        column += 32;
     }
-    for column in whole..d {
-        let sum: f32 = weights.iter().zip(values[column..].iter().step_by(d)).map(|(w, v)| w * v).sum();
-        out[column] = sum * scale;
+    while column + 8 <= d {
+        weigh_columns::<N, 8>(weights, values, d, column, out, places);
+        column += 8;
+    }
+    while column < d {
+        weigh_columns::<N, 1>(weights, values, d, column, out, places);
+        column += 1;
     }
 }
 
-/// Four rows at a time into separate sums, so that additions do not wait for one another.
 #[inline(always)]
-fn weigh_columns(weights: &[f32], values: &[f32], d: usize, column: usize, scale: f32, out: &mut [f32]) {
-    let mut sums = [[0f32; COLUMNS]; 4];
-    let (quads, rest) = weights.as_chunks::<4>();
-    for (quad, values) in quads.iter().zip(values.chunks_exact(4 * d)) {
-        for (i, w) in quad.iter().enumerate() {
-            let value = &values[i * d + column..][..COLUMNS];
-            for j in 0..COLUMNS {
-                sums[i][j] += w * value[j];
+fn weigh_columns<const N: usize, const C: usize>(
+    weights: [Weights<'_>; N],
+    values: &[f32],
+    d: usize,
+    column: usize,
+    out: &mut [f32],
+    places: [usize; N],
+) {
+    let together = weights[0].each.len();
+    let mut sums = [[0f32; C]; N];
+    accumulate(weights.map(|weights| &weights.each[..together]), values, d, column, &mut sums);
+    for n in 1..N {
+        let rest = &weights[n].each[together..];
+        accumulate([rest], &values[together * d..], d, column, std::array::from_mut(&mut sums[n]));
+    }
+    for n in 0..N {
+        for (out, sum) in out[places[n] + column..][..C].iter_mut().zip(sums[n]) {
+            *out = sum * weights[n].inverse;
+        }
+    }
+}
+
+#[inline(always)]
+fn accumulate<const N: usize, const C: usize>(
+    weights: [&[f32]; N],
+    values: &[f32],
+    d: usize,
+    column: usize,
+    sums: &mut [[f32; C]; N],
+) {
+    let mut held = *sums;
+    for (t, value) in values.chunks_exact(d).take(weights[0].len()).enumerate() {
+        let value = &value[column..][..C];
+        for n in 0..N {
+            for j in 0..C {
+                held[n][j] = weights[n][t].mul_add(value[j], held[n][j]);
             }
         }
     }
-    for (i, w) in rest.iter().enumerate() {
-        let value = &values[(quads.len() * 4 + i) * d + column..][..COLUMNS];
-        for j in 0..COLUMNS {
-            sums[i][j] += w * value[j];
-        }
-    }
-    for j in 0..COLUMNS {
-        out[j] = ((sums[0][j] + sums[1][j]) + (sums[2][j] + sums[3][j])) * scale;
-    }
+    *sums = held;
 }

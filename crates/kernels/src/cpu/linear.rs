@@ -1,7 +1,5 @@
 //! Matrix products over the `gemm` crate, behind bounds checks.
 
-use rayon::prelude::*;
-
 /// A matrix inside a slice.
 #[derive(Clone, Copy)]
 pub(crate) struct View {
@@ -97,28 +95,4 @@ pub fn linear_weight_gradient(dy: &[f32], x: &[f32], dw: &mut [f32], (m, k, n): 
 /// `dw[n, k] += dy[m, n]^T x[m, k]`.
 pub fn linear_weight_gradient_add(dy: &[f32], x: &[f32], dw: &mut [f32], (m, k, n): (usize, usize, usize)) {
     product((n, k, m), 1.0, (dy, View::columns(n)), (x, View::rows(k)), (dw, View::rows(k)), true, threads());
-}
-
-/// `y[m, n] = x[m, k] wt[k, n]`, plus `y` itself if `accumulate`: [`linear`] with the weight stored transposed, which is what decoding
-/// a few rows at a time wants. A row's result does not depend on how many rows there are.
-pub fn matmul_add(x: &[f32], wt: &[f32], y: &mut [f32], (m, k, n): (usize, usize, usize), accumulate: bool) {
-    if m == 1 {
-        // A single row would take gemm's matrix-vector path, which sums in another order.
-        let mut two = [&y[..n], &y[..n]].concat();
-        matmul_add(&x[..k].repeat(2), wt, &mut two, (2, k, n), accumulate);
-        return y.copy_from_slice(&two[..n]);
-    }
-    product((m, n, k), 1.0, (x, View::rows(k)), (wt, View::rows(n)), (y, View::rows(n)), accumulate, threads());
-}
-
-/// `[rows, columns]` to `[columns, rows]`.
-#[must_use]
-pub fn transpose(x: &[f32], (rows, columns): (usize, usize)) -> Vec<f32> {
-    let mut y = vec![0.0; rows * columns];
-    y.par_chunks_mut(rows.max(1)).enumerate().for_each(|(j, column)| {
-        for (i, y) in column.iter_mut().enumerate() {
-            *y = x[i * columns + j];
-        }
-    });
-    y
 }

@@ -9,9 +9,12 @@ mod decode;
 mod gate;
 mod gather;
 mod head;
+mod kv_cache;
 mod linear;
 mod log_prob;
 mod norm;
+mod panel;
+mod panels;
 mod rope;
 mod simd;
 
@@ -20,15 +23,14 @@ mod levels;
 
 pub use adamw::{AdamW, adamw, sum_of_squares};
 pub use attention::{Packed, attention, attention_backward};
-pub use decode::{KvCache, Row, decode_attention};
+pub use decode::decode_attention;
 pub use gate::{gate, gate_backward};
 pub use gather::{gather_rows, scatter_add_rows};
 pub use head::{Head, KEPT_LOGITS, linear_log_prob, linear_log_prob_backward};
-pub use linear::{
-    linear, linear_add, linear_input_gradient, linear_weight_gradient, linear_weight_gradient_add, matmul_add,
-    transpose,
-};
+pub use kv_cache::{KvCache, Row};
+pub use linear::{linear, linear_add, linear_input_gradient, linear_weight_gradient, linear_weight_gradient_add};
 pub use log_prob::{LogProb, log_prob, log_prob_backward, log_prob_backward_in_place};
 pub use norm::{rms_norm, rms_norm_backward};
+pub use panels::{Panels, multiply};
 pub use rope::Rope;
 pub use simd::{exp_in_place, max};

@@ -7,13 +7,15 @@ use super::simd::{LANES, dot, multiversion, sum_lanes};
 /// Rows per task; fixed, so that sums over rows do not depend on the number of threads.
 const ROWS: usize = 32;
 const PARTIAL_SUMS: usize = 16;
+/// Numbers below which a task is not worth handing over.
+const WORTHWHILE: usize = 1 << 14;
 
 /// `y[rows, h]` from `x[rows, h]` and `w[h]`; `rstd[rows]` receives the reciprocal root mean square for the backward pass.
 pub fn rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32], rstd: &mut [f32]) {
     let h = w.len();
     assert!(x.len() == y.len() && rstd.len() * h == x.len(), "rms_norm shapes");
     let chunks = x.par_chunks(h * ROWS).zip(y.par_chunks_mut(h * ROWS)).zip(rstd.par_chunks_mut(ROWS));
-    chunks.for_each(|((x, y), rstd)| forward_rows(x, w, eps, y, rstd));
+    chunks.with_min_len(WORTHWHILE.div_ceil(h * ROWS)).for_each(|((x, y), rstd)| forward_rows(x, w, eps, y, rstd));
 }
 
 multiversion! {

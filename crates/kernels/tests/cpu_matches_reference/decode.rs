@@ -107,4 +107,23 @@ proptest! {
         let twice: Vec<_> = batches.iter().chain(&batches).cloned().collect();
         prop_assert!(same_bits(&chats.decode(&batches), &chats.decode(&twice)));
     }
+
+    #[test]
+    fn a_copied_beginning_is_as_good_as_a_computed_one(chats in conversations(POSITIONS), shared in 1..POSITIONS) {
+        // Slot 0's conversation goes on in an additional slot, from a beginning that was copied.
+        let (width, out_width, length) = (chats.width(), chats.out_width(), chats.lengths[0]);
+        let (qkv, rope, shared) = (chats.qkv(), Rope::new(POSITIONS, chats.head_dim, THETA), shared.min(length));
+        let mut cache = KvCache::new(2, chats.kv_heads, chats.head_dim, POSITIONS);
+        let decode = |cache: &mut KvCache, slot, positions: std::ops::Range<usize>| {
+            let mut out = vec![f32::NAN; positions.len() * out_width];
+            let rows: Vec<Row> = positions.clone().map(|position| Row { position, slot }).collect();
+            decode_attention(cache, &rope, chats.heads, &rows, &qkv[positions.start * width..positions.end * width], &mut out);
+            out
+        };
+        // What the other slot held before must not show through.
+        decode(&mut cache, 1, 0..length);
+        let whole = decode(&mut cache, 0, 0..length);
+        cache.copy(0, 1, shared);
+        prop_assert!(same_bits(&decode(&mut cache, 1, shared..length), &whole[shared * out_width..]));
+    }
 }

@@ -1,6 +1,7 @@
 //! Matrix products.
 
 use proptest::prelude::*;
+use stateset_kernels::cpu::Panels;
 use stateset_kernels::{cpu, reference};
 
 use crate::{assert_close, numbers, reproducible, same_bits, wide};
@@ -34,18 +35,17 @@ proptest! {
     }
 
     #[test]
-    fn products_that_accumulate_and_the_transposed_layout((m, k, n) in shapes(), seed in 0..1000u64) {
+    fn products_that_accumulate((m, k, n) in shapes(), seed in 0..1000u64) {
         let (x, w, y) = (numbers(seed, m * k, 1.0), numbers(seed + 1, n * k, 1.0), numbers(seed + 2, m * n, 1.0));
         let (dy, dw) = (numbers(seed + 3, m * n, 1.0), numbers(seed + 4, n * k, 1.0));
-        let [added, product, transposed_added, weight_added] = reproducible(|| {
-            let (mut added, mut product, mut transposed_added) = (y.clone(), vec![f32::NAN; m * n], y.clone());
-            let mut weight_added = dw.clone();
-            cpu::linear_weight_gradient_add(&dy, &x, &mut weight_added, (m, k, n));
-            let wt = cpu::transpose(&w, (n, k));
+        let [added, product, panels_added, weight_added] = reproducible(|| {
+            let (mut added, mut product, mut panels_added) = (y.clone(), vec![f32::NAN; m * n], y.clone());
+            let (panels, mut weight_added) = (Panels::new(&[&w], k), dw.clone());
             cpu::linear_add(&x, &w, &mut added, (m, k, n));
-            cpu::matmul_add(&x, &wt, &mut product, (m, k, n), false);
-            cpu::matmul_add(&x, &wt, &mut transposed_added, (m, k, n), true);
-            [added, product, transposed_added, weight_added]
+            cpu::multiply(&x, &panels, &mut product, false);
+            cpu::multiply(&x, &panels, &mut panels_added, true);
+            cpu::linear_weight_gradient_add(&dy, &x, &mut weight_added, (m, k, n));
+            [added, product, panels_added, weight_added]
         });
         let expected_weight = reference::linear_weight_gradient(&wide(&dy), &wide(&x), (m, k, n));
         let expected_weight: Vec<f64> = expected_weight.iter().zip(&dw).map(|(p, dw)| p + f64::from(*dw)).collect();
@@ -54,47 +54,45 @@ proptest! {
         let expected_sum: Vec<f64> = expected.iter().zip(&y).map(|(p, y)| p + f64::from(*y)).collect();
         assert_close(&product, &expected, TOLERANCE);
         assert_close(&added, &expected_sum, TOLERANCE);
-        assert_close(&transposed_added, &expected_sum, TOLERANCE);
+        assert_close(&panels_added, &expected_sum, TOLERANCE);
     }
 
     #[test]
-    fn a_decoded_row_does_not_depend_on_its_batch(
-        rows in 3..40usize, k in 1..70usize, n in 1..70usize, width in 2..40usize, seed in 0..1000u64,
+    fn a_row_times_panels_does_not_depend_on_its_batch(
+        rows in 1..40usize, from in 0..40usize, width in 1..40usize, k in 1..70usize, n in 1..70usize, seed in 0..1000u64,
     ) {
-        // From width 2 on: a single row takes another path, and generation pads it.
-        let width = width.min(rows);
-        let (x, wt) = (numbers(seed, rows * k, 1.0), numbers(seed + 1, k * n, 1.0));
-        let product = |x: &[f32], m| {
-            let mut y = vec![0.0; m * n];
-            cpu::matmul_add(x, &wt, &mut y, (m, k, n), false);
-            y
-        };
-        prop_assert!(same_bits(&product(&x[..width * k], width), &product(&x, rows)[..width * n]));
+        let (from, x) = (from % rows, numbers(seed, rows * k, 1.0));
+        let width = width.min(rows - from);
+        let panels = Panels::new(&[&numbers(seed + 1, k * n, 1.0)], k);
+        let some = product(&x[from * k..][..width * k], &panels);
+        prop_assert!(same_bits(&some, &product(&x, &panels)[from * n..][..width * n]));
     }
 
     #[test]
-    fn transposing_moves_every_entry(rows in 0..40usize, columns in 1..40usize) {
-        let x = numbers(1, rows * columns, 1.0);
-        let y = cpu::transpose(&x, (rows, columns));
-        prop_assert!((0..x.len()).all(|i| y[i % columns * rows + i / columns] == x[i]));
+    fn parts_are_laid_out_as_if_stacked(first in 0..40usize, second in 1..40usize, k in 1..40usize) {
+        let (x, w) = (numbers(1, 3 * k, 1.0), numbers(2, (first + second) * k, 1.0));
+        let (a, b) = w.split_at(first * k);
+        prop_assert!(same_bits(&product(&x, &Panels::new(&[a, b], k)), &product(&x, &Panels::new(&[&w], k))));
     }
 }
 
+fn product(x: &[f32], panels: &Panels) -> Vec<f32> {
+    let [y] = reproducible(|| {
+        let mut y = vec![f32::NAN; x.len() / panels.inputs() * panels.outputs()];
+        cpu::multiply(x, panels, &mut y, false);
+        [y]
+    });
+    y
+}
+
 #[test]
-fn a_decoded_row_does_not_depend_on_its_batch_when_products_are_split() {
-    for (k, n) in [(128, 1536), (344, 128), (1100, 257)] {
-        let (x, wt) = (numbers(1, 300 * k, 1.0), numbers(2, k * n, 1.0));
-        let product = |m: usize| {
-            let [y] = reproducible(|| {
-                let mut y = vec![0.0; m * n];
-                cpu::matmul_add(&x[..m * k], &wt, &mut y, (m, k, n), false);
-                [y]
-            });
-            y
-        };
-        let all = product(300);
-        for rows in [1, 2, 7, 63, 64, 65, 200] {
-            assert!(same_bits(&product(rows), &all[..rows * n]), "{rows} rows of {k} by {n}");
+fn a_row_times_panels_does_not_depend_on_its_batch_when_products_are_split() {
+    for (k, n) in [(256, 1376), (344, 128), (1100, 257)] {
+        let x = numbers(1, 300 * k, 1.0);
+        let panels = Panels::new(&[&numbers(2, k * n, 1.0)], k);
+        let all = product(&x, &panels);
+        for rows in [1, 2, 3, 7, 63, 64, 65, 97, 200] {
+            assert!(same_bits(&product(&x[..rows * k], &panels), &all[..rows * n]), "{rows} rows of {k} by {n}");
         }
     }
 }

@@ -40,7 +40,7 @@ fn stepping_in_ragged_pieces_gives_the_log_probs_of_training() {
     for tied in [true, false] {
         let (lengths, slots) = ([40, 3, 70, 11], [2, 0, 3, 1]);
         let host = weights(tied);
-        let served = ServedWeights::new(&host);
+        let served = ServedWeights::new(&host.config, &host.to_tensors()).unwrap();
         let mut decode = Decode::new(&host.config, 4, 96);
         let conversation =
             |(i, slot)| Conversation { slot, tokens: tokens(i as u64, lengths[i]), fed: 0, found: Vec::new() };
@@ -62,7 +62,7 @@ fn stepping_in_ragged_pieces_gives_the_log_probs_of_training() {
 #[test]
 fn a_slot_overwritten_by_another_conversation_remembers_nothing() {
     let host = weights(true);
-    let served = ServedWeights::new(&host);
+    let served = ServedWeights::new(&host.config, &host.to_tensors()).unwrap();
     let feed = |decode: &mut Decode, seed| {
         let mut one = [Conversation { slot: 0, tokens: tokens(seed, 20), fed: 0, found: Vec::new() }];
         step(decode, &served, &mut one, &[20]);
