@@ -74,6 +74,7 @@ fn backends(config: &Config) -> Backends {
         staleness: Staleness { rule: training.staleness, importance: training.importance_sampling.clone() },
         temperature: config.agent.sampling.temperature,
         micro_batch_tokens: training.micro_batch_tokens,
+        activation_checkpointing: training.activation_checkpointing,
         undoable: true,
     };
     Backends {
