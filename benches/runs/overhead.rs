@@ -5,6 +5,7 @@
 //! the same weights.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -41,7 +42,6 @@ fn quickstart(folder: &Path, course: Course) -> Config {
     let mut config = Config::from_file(file).unwrap();
     config.run.output_dir = folder.to_owned();
     config.run.name = "overhead".into();
-    // Before the first step that counts there is one more, whose end is where the clock starts.
     config.training.steps = (course.warm + course.measured) as u64;
     config.evaluation.episodes = 0;
     config
@@ -191,8 +191,8 @@ impl Hand {
             for finished in self.engine.step().unwrap().finished {
                 let talk = talks.remove(&finished.id).unwrap();
                 match self.hear(talk, finished.completion) {
-                    Ok(talk) => drop(talks.insert(self.ask(&talk), talk)),
-                    Err(trajectory) => done.push(trajectory),
+                    ControlFlow::Continue(talk) => drop(talks.insert(self.ask(&talk), talk)),
+                    ControlFlow::Break(trajectory) => done.push(trajectory),
                 }
             }
         }
@@ -240,7 +240,7 @@ impl Hand {
     }
 
     /// Takes a reply in, and what is said to it; the finished and scored episode if it was the last.
-    fn hear(&mut self, mut talk: Talk, completion: Completion) -> Result<Talk, Trajectory> {
+    fn hear(&mut self, mut talk: Talk, completion: Completion) -> ControlFlow<Trajectory, Talk> {
         let Completion { tokens, log_probs, version, finish } = completion;
         let (open, close) = (self.format.open_reply(), self.format.close_reply(&tokens));
         talk.trajectory.push_sampled(&open, &tokens, &log_probs, version, &close);
@@ -252,13 +252,13 @@ impl Hand {
         let Some(success) = done else {
             self.say(&mut talk.trajectory, observation);
             talk.turn += 1;
-            return Ok(talk);
+            return ControlFlow::Continue(talk);
         };
         talk.trajectory.outcome = Outcome::Completed { success };
         self.engine.release(conversation(talk.trajectory.episode));
         let Score { total, terms, .. } = self.reward.score(&talk.trajectory).unwrap();
         (talk.trajectory.reward, talk.trajectory.reward_terms) = (Some(total), terms);
-        Err(talk.trajectory)
+        ControlFlow::Break(talk.trajectory)
     }
 }
 
