@@ -66,7 +66,9 @@ done
 
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
-rows="$scratch/rows.jsonl" failed=0
+# Stays, so that a run that was cut short can be summed up by hand: summary.py and this file.
+rows="$PEERS/rows.jsonl" failed=0
+: >"$rows"
 
 keep=(MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=200000000000 MALLOC_TOP_PAD_=268435456)
 preload=(LD_PRELOAD="$PEERS/libmkl_on_amd.so")
