@@ -2,7 +2,8 @@
 //!
 //! The architecture is written once, as a [`Decoder`] and its [`logits`], over a small [`Executor`] trait. [`Autograd`] runs it on
 //! candle tensors with gradients, for training; [`Decode`] runs it on plain slices with a key-value cache and no allocation, for
-//! generation. Both call the same kernels, so a token's log-probability is the same number, to rounding, on both sides.
+//! generation. The kernels of both are held to the same definitions, so a token's log-probability is the same number, to rounding, on both
+//! sides.
 
 mod autograd;
 mod config;
