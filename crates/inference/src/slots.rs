@@ -55,7 +55,7 @@ impl Slots {
         self.held[slot].extend_from_slice(tokens);
     }
 
-    /// The slot that holds the most of the beginning of `tokens`, all of them busy with being fed or not, and how much it is; only if it
+    /// The slot, busy, idle or free, that holds the most of the beginning of `tokens`, and how much it is; only if it
     /// is more than `slot` holds itself. At least one token is left to feed.
     pub(crate) fn better(&self, slot: usize, tokens: &[u32]) -> Option<(usize, usize)> {
         let others = (0..self.held.len()).map(|other| (other, self.usable(other, tokens)));

@@ -1,8 +1,8 @@
 //! One decoder, its weights, its tokenizer.
 //!
 //! The architecture is written once, as a [`Decoder`] and its [`logits`], over a small [`Executor`] trait. [`Autograd`] runs it over
-//! whole sequences and walks back with gradients, for training; [`Decode`] runs it with a key-value cache, for generation. Both call the
-//! same kernels, so a token's log-probability is the same number, to rounding, on both sides.
+//! whole sequences and walks back with gradients, for training; [`Decode`] runs it with a key-value cache, for generation. The kernels of
+//! both are held to the same definitions, so a token's log-probability is the same number, to rounding, on both sides.
 
 mod autograd;
 mod buffers;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::kv_cache::{BLOCK, KvCache, Row};
 use super::rope::Rope;
-use super::simd::{exp_sum, max, multiversion};
+use super::simd::{exp_sum, max, mul_add, multiversion};
 
 /// Rows of a task at most.
 const ROWS: usize = 16;
@@ -80,7 +80,7 @@ multiversion! {
             rope.rotate(rows[i / group].position, &qkv[from..][..d], query, 1.0);
         }
         let scores = grown(&mut scratch.scores, count * stride);
-        score(cache.keys(slot, head), queries, d, scores, stride, |i| rows[i / group].position);
+        score::<FMA>(cache.keys(slot, head), queries, d, scores, stride, |i| rows[i / group].position);
         let values = cache.values(slot, head);
         for first in (0..count).step_by(2) {
             let (one, two) = scores[first * stride..].split_at_mut(stride);
@@ -89,9 +89,9 @@ multiversion! {
             let one = Weights::new::<FMA>(&mut one[..ends[0]]);
             if first + 1 < count {
                 let two = Weights::new::<FMA>(&mut two[..ends[1]]);
-                weigh([one, two], values, d, out, [place(first), place(first + 1)]);
+                weigh::<FMA, _>([one, two], values, d, out, [place(first), place(first + 1)]);
             } else {
-                weigh([one], values, d, out, [place(first)]);
+                weigh::<FMA, _>([one], values, d, out, [place(first)]);
             }
         }
     }
@@ -99,7 +99,7 @@ multiversion! {
 
 /// `scores[count, stride]` of `queries[count, d]` with the keys up to each one's position; what lies beyond is not to be read.
 #[inline(always)]
-fn score(
+fn score<const FMA: bool>(
     keys: &[f32],
     queries: &[f32],
     d: usize,
@@ -119,11 +119,11 @@ fn score(
             let query = |i: usize| &queries[i * d..][..d];
             let mut products = [[0f32; BLOCK]; 2];
             if last > first {
-                products_of([query(first), query(last)], keys, &mut products);
+                products_of::<FMA, _>([query(first), query(last)], keys, &mut products);
                 store(&products[1], scale, &mut scores[at(last)..]);
             } else {
                 let [one, _] = &mut products;
-                products_of([query(first)], keys, std::array::from_mut(one));
+                products_of::<FMA, _>([query(first)], keys, std::array::from_mut(one));
             }
             store(&products[0], scale, &mut scores[at(first)..]);
         }
@@ -131,13 +131,13 @@ fn score(
 }
 
 #[inline(always)]
-fn products_of<const N: usize>(queries: [&[f32]; N], keys: &[[f32; BLOCK]], products: &mut [[f32; BLOCK]; N]) {
+fn products_of<const FMA: bool, const N: usize>(queries: [&[f32]; N], keys: &[[f32; BLOCK]], products: &mut [[f32; BLOCK]; N]) {
     let queries = queries.map(|query| &query[..keys.len()]);
     let mut held = *products;
     for (i, key) in keys.iter().enumerate() {
         for n in 0..N {
             for j in 0..BLOCK {
-                held[n][j] = queries[n][i].mul_add(key[j], held[n][j]);
+                held[n][j] = mul_add::<FMA>(queries[n][i], key[j], held[n][j]);
             }
         }
     }
@@ -169,24 +169,24 @@ impl<'a> Weights<'a> {
 
 /// Writes each query's weighted mean of `values[_, d]` to its place in `out`; the first query sees no more than the last.
 #[inline(always)]
-fn weigh<const N: usize>(weights: [Weights<'_>; N], values: &[f32], d: usize, out: &mut [f32], places: [usize; N]) {
+fn weigh<const FMA: bool, const N: usize>(weights: [Weights<'_>; N], values: &[f32], d: usize, out: &mut [f32], places: [usize; N]) {
     let mut column = 0;
     while column + 32 <= d {
-        weigh_columns::<N, 32>(weights, values, d, column, out, places);
+        weigh_columns::<FMA, N, 32>(weights, values, d, column, out, places);
         column += 32;
     }
     while column + 8 <= d {
-        weigh_columns::<N, 8>(weights, values, d, column, out, places);
+        weigh_columns::<FMA, N, 8>(weights, values, d, column, out, places);
         column += 8;
     }
     while column < d {
-        weigh_columns::<N, 1>(weights, values, d, column, out, places);
+        weigh_columns::<FMA, N, 1>(weights, values, d, column, out, places);
         column += 1;
     }
 }
 
 #[inline(always)]
-fn weigh_columns<const N: usize, const C: usize>(
+fn weigh_columns<const FMA: bool, const N: usize, const C: usize>(
     weights: [Weights<'_>; N],
     values: &[f32],
     d: usize,
@@ -196,10 +196,10 @@ fn weigh_columns<const N: usize, const C: usize>(
 ) {
     let together = weights[0].each.len();
     let mut sums = [[0f32; C]; N];
-    accumulate(weights.map(|weights| &weights.each[..together]), values, d, column, &mut sums);
+    accumulate::<FMA, _, _>(weights.map(|weights| &weights.each[..together]), values, d, column, &mut sums);
     for n in 1..N {
         let rest = &weights[n].each[together..];
-        accumulate([rest], &values[together * d..], d, column, std::array::from_mut(&mut sums[n]));
+        accumulate::<FMA, _, _>([rest], &values[together * d..], d, column, std::array::from_mut(&mut sums[n]));
     }
     for n in 0..N {
         for (out, sum) in out[places[n] + column..][..C].iter_mut().zip(sums[n]) {
@@ -209,7 +209,7 @@ fn weigh_columns<const N: usize, const C: usize>(
 }
 
 #[inline(always)]
-fn accumulate<const N: usize, const C: usize>(
+fn accumulate<const FMA: bool, const N: usize, const C: usize>(
     weights: [&[f32]; N],
     values: &[f32],
     d: usize,
@@ -221,7 +221,7 @@ fn accumulate<const N: usize, const C: usize>(
         let value = &value[column..][..C];
         for n in 0..N {
             for j in 0..C {
-                held[n][j] = weights[n][t].mul_add(value[j], held[n][j]);
+                held[n][j] = mul_add::<FMA>(weights[n][t], value[j], held[n][j]);
             }
         }
     }

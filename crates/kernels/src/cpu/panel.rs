@@ -1,7 +1,7 @@
 //! Rows times a panel of sixteen columns: the inner loop of products with weights that were laid out beforehand.
 //!
-//! Every output is one chain of fused multiply-adds over the inputs, in their order, whatever the number of rows and the instruction
-//! set: a row's result is the same bits in any company. (A machine without fused multiply-adds computes them in software, slowly.)
+//! Every output is one chain of multiply-adds over the inputs, in their order, whatever the number of rows and the width of the
+//! registers: a row's result is the same bits in any company, and on every instruction set that fuses multiply and add.
 
 /// Columns of a panel.
 pub(crate) const WIDTH: usize = 16;
@@ -39,7 +39,8 @@ pub(crate) fn accumulate(x: &[f32], stride: usize, panel: &[Line], sums: &mut [L
     for (row, sums) in sums.iter_mut().enumerate() {
         for (x, weights) in x[row * stride..].iter().zip(panel) {
             for (sum, weight) in sums.0.iter_mut().zip(&weights.0) {
-                *sum = x.mul_add(*weight, *sum);
+                // Where it is no instruction, a fused multiply-add is a call to libm.
+                *sum = if cfg!(target_arch = "aarch64") { x.mul_add(*weight, *sum) } else { *sum + x * weight };
             }
         }
     }
