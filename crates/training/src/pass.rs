@@ -154,15 +154,15 @@ impl PolicyLearner {
     /// What is remembered of the micro-batch `run` of a pass, which was scored before anything moved.
     fn firsts(&self, examples: &[&Example], scored: &Scored, run: &Range<usize>) -> Result<Vec<First>> {
         let old = per_example(examples, &scored.found.get(0)?)?;
-        let references = self.ask_reference(examples, run, &scored.packed)?;
+        let mut references = self.ask_reference(examples, run, &scored.packed)?;
         let values = scored.values.as_ref().map(|values| per_example(examples, values)).transpose()?;
-        let first = |(i, ((old, example), reference)): (usize, ((Vec<f64>, &&Example), Option<Vec<f64>>))| First {
-            weights: self.settings.staleness.weights(&old, &example.sampler, &example.ages),
-            reference,
+        let first = |(i, old): (usize, Vec<f64>)| First {
+            weights: self.settings.staleness.weights(&old, &examples[i].sampler, &examples[i].ages),
+            reference: references[i].take(),
             values: values.as_ref().map(|lists| lists[i].clone()).unwrap_or_default(),
             old,
         };
-        Ok(old.into_iter().zip(examples).zip(references).enumerate().map(first).collect())
+        Ok(old.into_iter().enumerate().map(first).collect())
     }
 
     /// Looks at every `chosen` example without moving anything.

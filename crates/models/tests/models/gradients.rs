@@ -116,7 +116,8 @@ fn families(shared: usize, rest: [usize; 3], seed: u64) -> [PackedBatch; 2] {
     let beginning = tokens(seed, shared);
     let member = |i: usize| {
         let all = [beginning.clone(), tokens(seed + 1 + i as u64, rest[i])].concat();
-        let scored: Vec<bool> = (0..all.len()).map(|at| at >= shared && at > 0 && (at + i) % 3 != 0).collect();
+        let scored: Vec<bool> =
+            (0..all.len()).map(|at| at >= shared && at > 0 && !(at + i).is_multiple_of(3)).collect();
         (all, scored)
     };
     let members = [0, 1, 2].map(member);

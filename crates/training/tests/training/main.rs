@@ -10,6 +10,7 @@ mod checkpoints;
 mod credit;
 mod entropy;
 mod failures;
+mod families;
 mod kl;
 mod learning;
 mod offline;
