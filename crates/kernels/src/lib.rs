@@ -5,4 +5,6 @@
 //! depend on who computes them, and sums are taken in a fixed order.
 
 pub mod cpu;
+#[cfg(any(feature = "cuda", feature = "shim"))]
+pub mod cuda;
 pub mod reference;
