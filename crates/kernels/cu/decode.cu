@@ -189,42 +189,42 @@ extern "C" __global__ void __launch_bounds__(256) append_bf16(const bf16* qkv, c
   append(qkv, rows, cosines, sines, keys, values, heads, kv_heads, slots, positions, d);
 }
 
-extern "C" __global__ void __launch_bounds__(256) attend_f32_1(const float* qkv, const CacheRow* rows, const float* cosines,
+extern "C" __global__ void __launch_bounds__(256, 1) attend_f32_1(const float* qkv, const CacheRow* rows, const float* cosines,
     const float* sines, const float* keys, const float* values, float* parts, u32 heads, u32 kv_heads, u32 slots, u32 positions, u32 d) {
   attend_chunk<float, 1>(qkv, rows, cosines, sines, keys, values, parts, heads, kv_heads, slots, positions, d);
 }
 
-extern "C" __global__ void __launch_bounds__(256) attend_f32_2(const float* qkv, const CacheRow* rows, const float* cosines,
+extern "C" __global__ void __launch_bounds__(256, 1) attend_f32_2(const float* qkv, const CacheRow* rows, const float* cosines,
     const float* sines, const float* keys, const float* values, float* parts, u32 heads, u32 kv_heads, u32 slots, u32 positions, u32 d) {
   attend_chunk<float, 2>(qkv, rows, cosines, sines, keys, values, parts, heads, kv_heads, slots, positions, d);
 }
 
-extern "C" __global__ void __launch_bounds__(256) attend_f32_4(const float* qkv, const CacheRow* rows, const float* cosines,
+extern "C" __global__ void __launch_bounds__(256, 1) attend_f32_4(const float* qkv, const CacheRow* rows, const float* cosines,
     const float* sines, const float* keys, const float* values, float* parts, u32 heads, u32 kv_heads, u32 slots, u32 positions, u32 d) {
   attend_chunk<float, 4>(qkv, rows, cosines, sines, keys, values, parts, heads, kv_heads, slots, positions, d);
 }
 
-extern "C" __global__ void __launch_bounds__(256) attend_f32_8(const float* qkv, const CacheRow* rows, const float* cosines,
+extern "C" __global__ void __launch_bounds__(256, 1) attend_f32_8(const float* qkv, const CacheRow* rows, const float* cosines,
     const float* sines, const float* keys, const float* values, float* parts, u32 heads, u32 kv_heads, u32 slots, u32 positions, u32 d) {
   attend_chunk<float, 8>(qkv, rows, cosines, sines, keys, values, parts, heads, kv_heads, slots, positions, d);
 }
 
-extern "C" __global__ void __launch_bounds__(256) attend_bf16_1(const bf16* qkv, const CacheRow* rows, const float* cosines,
+extern "C" __global__ void __launch_bounds__(256, 1) attend_bf16_1(const bf16* qkv, const CacheRow* rows, const float* cosines,
     const float* sines, const bf16* keys, const bf16* values, float* parts, u32 heads, u32 kv_heads, u32 slots, u32 positions, u32 d) {
   attend_chunk<bf16, 1>(qkv, rows, cosines, sines, keys, values, parts, heads, kv_heads, slots, positions, d);
 }
 
-extern "C" __global__ void __launch_bounds__(256) attend_bf16_2(const bf16* qkv, const CacheRow* rows, const float* cosines,
+extern "C" __global__ void __launch_bounds__(256, 1) attend_bf16_2(const bf16* qkv, const CacheRow* rows, const float* cosines,
     const float* sines, const bf16* keys, const bf16* values, float* parts, u32 heads, u32 kv_heads, u32 slots, u32 positions, u32 d) {
   attend_chunk<bf16, 2>(qkv, rows, cosines, sines, keys, values, parts, heads, kv_heads, slots, positions, d);
 }
 
-extern "C" __global__ void __launch_bounds__(256) attend_bf16_4(const bf16* qkv, const CacheRow* rows, const float* cosines,
+extern "C" __global__ void __launch_bounds__(256, 1) attend_bf16_4(const bf16* qkv, const CacheRow* rows, const float* cosines,
     const float* sines, const bf16* keys, const bf16* values, float* parts, u32 heads, u32 kv_heads, u32 slots, u32 positions, u32 d) {
   attend_chunk<bf16, 4>(qkv, rows, cosines, sines, keys, values, parts, heads, kv_heads, slots, positions, d);
 }
 
-extern "C" __global__ void __launch_bounds__(256) attend_bf16_8(const bf16* qkv, const CacheRow* rows, const float* cosines,
+extern "C" __global__ void __launch_bounds__(256, 1) attend_bf16_8(const bf16* qkv, const CacheRow* rows, const float* cosines,
     const float* sines, const bf16* keys, const bf16* values, float* parts, u32 heads, u32 kv_heads, u32 slots, u32 positions, u32 d) {
   attend_chunk<bf16, 8>(qkv, rows, cosines, sines, keys, values, parts, heads, kv_heads, slots, positions, d);
 }

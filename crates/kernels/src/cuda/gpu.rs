@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg};
-use cudarc::nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts};
+use cudarc::nvrtc::Ptx;
 
+use super::compile::compile;
 use super::device::{Arguments, Device, DeviceError, Grid};
 use super::probe::{driver_is_there, nvrtc_is_there};
 use super::source::Unit;
@@ -55,7 +56,7 @@ impl Gpu {
         let module = match modules.get(unit.name) {
             Some(module) => module.clone(),
             None => {
-                let module = self.stream.context().load_module(compile(unit, &self.architecture)?);
+                let module = self.stream.context().load_module(Ptx::from_binary(compile(unit, &self.architecture)?.image));
                 let module = module.map_err(failed("cuModuleLoadData"))?;
                 modules.insert(unit.name, module.clone());
                 module
@@ -107,27 +108,6 @@ impl Device for Gpu {
         // SAFETY: the caller's promise.
         unsafe { launch.launch(config) }.map(|_| ()).map_err(failed("cuLaunchKernel"))
     }
-}
-
-/// Compiles `unit` for an architecture such as `sm_90`. A real one, unlike `compute_90`, has its machine code made too, so that a kernel that
-/// does not fit the hardware is refused.
-///
-/// # Errors
-/// [`DeviceError::Compile`], or [`DeviceError::Unavailable`] without NVRTC.
-pub fn compile(unit: &'static Unit, architecture: &str) -> Result<Ptx, DeviceError> {
-    if !nvrtc_is_there() {
-        return Err(DeviceError::Unavailable("NVRTC is not there (libnvrtc)".to_owned()));
-    }
-    let options = vec![format!("--gpu-architecture={architecture}"), "--std=c++17".to_owned()];
-    let options = CompileOptions { options, name: Some(format!("{}.cu", unit.name)), ..CompileOptions::default() };
-    compile_ptx_with_opts(unit.text, options).map_err(|error| DeviceError::Compile {
-        unit: unit.name,
-        architecture: architecture.to_owned(),
-        log: match error {
-            CompileError::CompileError { log, .. } => log.to_string_lossy().into_owned(),
-            other => format!("{other:?}"),
-        },
-    })
 }
 
 fn failed(call: &'static str) -> impl Fn(DriverError) -> DeviceError {

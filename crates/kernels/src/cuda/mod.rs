@@ -21,6 +21,8 @@
 
 mod adamw;
 mod advantage;
+#[cfg(feature = "cuda")]
+mod compile;
 mod decode;
 mod device;
 mod entries;
@@ -40,11 +42,13 @@ mod source;
 
 pub use adamw::{Clip, Moments, adamw, sum_of_squares};
 pub use advantage::{Baseline, gae, group_advantages};
+#[cfg(feature = "cuda")]
+pub use compile::{Compiled, compile};
 pub use decode::{CacheRow, KvCache, decode_attention};
 pub use device::{Arguments, Array, Device, DeviceError, Element, Grid, Real};
 pub use gate::{gate, gate_backward};
 #[cfg(feature = "cuda")]
-pub use gpu::{Gpu, compile};
+pub use gpu::Gpu;
 pub use log_prob::{LogProb, log_prob, log_prob_backward, log_prob_backward_in_place};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use objective::{Clipping, Kl, Sums, Tokens, clipped_objective};

@@ -19,7 +19,7 @@ const SCHEDULES: [u32; 4] = [0, 1, 2, 3];
 macro_rules! on_devices {
     (|$device:ident| $body:expr) => {{
         let mut all = Vec::new();
-        let run = |$device: &stateset_kernels::cuda::Shim| $body;
+        let run = |$device: &stateset_kernels::cuda::Shim| -> Vec<Vec<f64>> { $body };
         let mut found: Vec<Vec<Vec<f64>>> = crate::SCHEDULES.map(|schedule| run(&crate::shim(schedule))).into();
         for other in &found[1..] {
             crate::assert_same_bits(&found[0], other, "schedules");
@@ -27,7 +27,7 @@ macro_rules! on_devices {
         all.push(found.swap_remove(0));
         #[cfg(feature = "cuda")]
         if let Some(gpu) = crate::gpu() {
-            let run = |$device: &stateset_kernels::cuda::Gpu| $body;
+            let run = |$device: &stateset_kernels::cuda::Gpu| -> Vec<Vec<f64>> { $body };
             let (first, second) = (run(gpu), run(gpu));
             crate::assert_same_bits(&first, &second, "two runs on the GPU");
             all.push(first);
