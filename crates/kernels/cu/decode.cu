@@ -97,7 +97,6 @@ __device__ __forceinline__ void attend_chunk(const T* qkv, const CacheRow* rows,
   float sum[GROUP] = {};
   for (u32 first = start; first < end; first += DECODE_TILE) {
     u32 count = end - first < DECODE_TILE ? end - first : DECODE_TILE;
-    __syncthreads();
     read_tile(tile, keys + cached(row, kv_head, first, kv_heads, positions, d), count, d);
     __syncthreads();
     // Scores: a lane has a position, one of four warps a quarter of the components.

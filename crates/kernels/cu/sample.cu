@@ -115,10 +115,8 @@ __device__ u64 key_at_rank(const Weights& weights, u64 rank, bool counting) {
     known = found;
     rank = left;
     above = ~0ull << shift;
-    bool single = alone;
-    __syncthreads();
     if (shift == 0) return known;
-    if (single) return only_key(weights, known, above);
+    if (alone) return only_key(weights, known, above);
   }
 }
 

@@ -1,6 +1,8 @@
 //! Every kernel is compiled to machine code for the architectures of the A100 and the H100, and fits them. Needs NVRTC, no GPU;
 //! `REQUIRE_NVRTC=1` makes its absence a failure.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 use stateset_kernels::cuda::{DeviceError, Gpu, Missing, UNITS, Unit, compile, probe};
 
 const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90"];
@@ -116,7 +118,10 @@ fn asking_for_a_gpu_never_panics() {
         Err(missing) => {
             let driver = ["libcuda.so.1", "libcuda.so"].iter().any(|name| {
                 // The loader's own search path, which is what the bindings use.
-                std::process::Command::new("ldconfig").arg("-p").output().is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains(name))
+                std::process::Command::new("ldconfig")
+                    .arg("-p")
+                    .output()
+                    .is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains(name))
             });
             assert!(driver || missing == Missing::Library, "{missing}");
             assert!(matches!(gpu, Err(DeviceError::Unavailable(_))), "{gpu:?}");

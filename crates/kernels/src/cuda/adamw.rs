@@ -1,6 +1,8 @@
 //! AdamW, clipped by the norm of all gradients together.
 
-use super::device::{Arguments, Array, Device, DeviceError, Grid, launch};
+use super::arguments::Arguments;
+use super::array::Array;
+use super::device::{Device, DeviceError, Grid, launch};
 use super::source::{ADAMW, SUMS};
 use crate::cpu::AdamW;
 
@@ -42,7 +44,11 @@ impl<D: Device> Clip<D> {
 ///
 /// # Panics
 /// If they are not those that `clip` was made for.
-pub fn sum_of_squares<D: Device>(device: &D, gradients: &[&Array<D, f32>], clip: &mut Clip<D>) -> Result<(), DeviceError> {
+pub fn sum_of_squares<D: Device>(
+    device: &D,
+    gradients: &[&Array<D, f32>],
+    clip: &mut Clip<D>,
+) -> Result<(), DeviceError> {
     let chunks = gradients.iter().map(|gradient| gradient.len().div_ceil(CHUNK));
     assert!(chunks.eq(clip.chunks.iter().copied()), "sum_of_squares shapes");
     let mut first = 0;

@@ -1,6 +1,8 @@
 //! Credit for answers and for tokens.
 
-use super::device::{Arguments, Array, Device, DeviceError, Grid, launch};
+use super::arguments::Arguments;
+use super::array::Array;
+use super::device::{Device, DeviceError, Grid, launch};
 use super::source::ADVANTAGE;
 
 /// What an answer's distance from its group's mean is measured in.
@@ -47,7 +49,9 @@ pub fn group_advantages<D: Device>(
 /// If the arrays' lengths do not fit one another. That offsets rise and end at the number of tokens is not checked here.
 pub fn gae<D: Device>(
     device: &D,
-    (rewards, values, mask): (&Array<D, f32>, &Array<D, f32>, &Array<D, u8>),
+    rewards: &Array<D, f32>,
+    values: &Array<D, f32>,
+    mask: &Array<D, u8>,
     offsets: &Array<D, u32>,
     (gamma, lambda): (f32, f32),
     advantages: &mut Array<D, f32>,

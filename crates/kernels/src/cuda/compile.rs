@@ -26,8 +26,7 @@ pub fn compile(unit: &Unit, architecture: &str) -> Result<Compiled, DeviceError>
     if !nvrtc_is_there() {
         return Err(DeviceError::Unavailable("NVRTC, which compiles kernels, is not there (libnvrtc)".to_owned()));
     }
-    let refused =
-        |log: String| DeviceError::Compile { unit: unit.name, architecture: architecture.to_owned(), log };
+    let refused = |log: String| DeviceError::Compile { unit: unit.name, architecture: architecture.to_owned(), log };
     let text = CString::new(unit.text).map_err(|error| refused(error.to_string()))?;
     let name = CString::new(format!("{}.cu", unit.name)).map_err(|error| refused(error.to_string()))?;
     let program = result::create_program(&text, Some(&name)).map_err(|error| refused(format!("{error:?}")))?;

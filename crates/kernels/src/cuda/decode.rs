@@ -1,6 +1,8 @@
 //! Attention of a few new tokens over what is cached, for generation.
 
-use super::device::{Arguments, Array, Device, DeviceError, Element, Grid, Real, launch};
+use super::arguments::Arguments;
+use super::array::{Array, Element, Real};
+use super::device::{Device, DeviceError, Grid, launch};
 use super::rope::Rope;
 use super::source::DECODE;
 

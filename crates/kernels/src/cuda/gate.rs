@@ -1,6 +1,8 @@
 //! SwiGLU.
 
-use super::device::{Arguments, Array, Device, DeviceError, Grid, Real, launch};
+use super::arguments::Arguments;
+use super::array::{Array, Real};
+use super::device::{Device, DeviceError, Grid, launch};
 use super::source::GATE;
 
 const THREADS: u32 = 256;
@@ -19,7 +21,12 @@ fn grid<T: Real>(rows: usize, n: usize) -> Grid {
 ///
 /// # Panics
 /// If the arrays' lengths do not fit one another.
-pub fn gate<D: Device, T: Real>(device: &D, gate_up: &Array<D, T>, y: &mut Array<D, T>, n: usize) -> Result<(), DeviceError> {
+pub fn gate<D: Device, T: Real>(
+    device: &D,
+    gate_up: &Array<D, T>,
+    y: &mut Array<D, T>,
+    n: usize,
+) -> Result<(), DeviceError> {
     let rows = y.len() / n;
     assert!(gate_up.len() == 2 * y.len() && y.len() == rows * n, "gate shapes");
     let arguments = Arguments::default().array(device, gate_up).array(device, y).count(n).count(rows);

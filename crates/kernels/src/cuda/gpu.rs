@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg};
+use cudarc::driver::{
+    CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg,
+};
 use cudarc::nvrtc::Ptx;
 
+use super::arguments::Arguments;
 use super::compile::compile;
-use super::device::{Arguments, Device, DeviceError, Grid};
+use super::device::{Device, DeviceError, Grid};
 use super::probe::{driver_is_there, nvrtc_is_there};
 use super::source::Unit;
 
@@ -16,7 +19,7 @@ use super::source::Unit;
 pub struct Gpu {
     stream: Arc<CudaStream>,
     architecture: String,
-    modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
+    functions: Mutex<HashMap<&'static str, CudaFunction>>,
 }
 
 impl fmt::Debug for Gpu {
@@ -40,9 +43,14 @@ impl Gpu {
             return Err(unavailable("NVRTC, which compiles kernels, is not there (libnvrtc)"));
         }
         let context = CudaContext::new(ordinal).map_err(|error| DeviceError::Unavailable(driver_says(error)))?;
+        // SAFETY: everything this value allocates is used on its one stream, where nothing overtakes anything.
+        #[allow(unsafe_code)]
+        unsafe {
+            context.disable_event_tracking();
+        }
         let stream = context.new_stream().map_err(failed("cuStreamCreate"))?;
         let (major, minor) = context.compute_capability().map_err(failed("cuDeviceGetAttribute"))?;
-        Ok(Self { stream, architecture: format!("sm_{major}{minor}"), modules: Mutex::default() })
+        Ok(Self { stream, architecture: format!("sm_{major}{minor}"), functions: Mutex::default() })
     }
 
     /// The stream on which kernels run, for timing and for libraries that are to run in between.
@@ -51,18 +59,20 @@ impl Gpu {
         &self.stream
     }
 
+    /// The kernel of that name; the first one of a unit has all of them compiled.
     fn function(&self, unit: &'static Unit, name: &'static str) -> Result<CudaFunction, DeviceError> {
-        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        let module = match modules.get(unit.name) {
-            Some(module) => module.clone(),
-            None => {
-                let module = self.stream.context().load_module(Ptx::from_binary(compile(unit, &self.architecture)?.image));
-                let module = module.map_err(failed("cuModuleLoadData"))?;
-                modules.insert(unit.name, module.clone());
-                module
-            }
-        };
-        module.load_function(name).map_err(failed("cuModuleGetFunction"))
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = functions.get(name) {
+            return Ok(function.clone());
+        }
+        let image = compile(unit, &self.architecture)?.image;
+        let module = self.stream.context().load_module(Ptx::from_binary(image)).map_err(failed("cuModuleLoadData"))?;
+        for entry in unit.entries() {
+            functions.insert(entry, module.load_function(entry).map_err(failed("cuModuleGetFunction"))?);
+        }
+        let missing =
+            || DeviceError::Driver { call: "cuModuleGetFunction", reason: format!("{} has no {name}", unit.name) };
+        functions.get(name).cloned().ok_or_else(missing)
     }
 }
 

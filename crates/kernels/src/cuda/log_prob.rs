@@ -1,6 +1,8 @@
 //! Selective log-softmax, one block a row.
 
-use super::device::{Arguments, Array, Device, DeviceError, Grid, Real, launch};
+use super::arguments::Arguments;
+use super::array::{Array, Real};
+use super::device::{Device, DeviceError, Grid, launch};
 use super::source::LOG_PROB;
 
 /// What the forward pass finds for each row, nats. See [`cpu::LogProb`](crate::cpu::LogProb) for why `largest` and `log_sum` are two.
@@ -108,7 +110,8 @@ fn backward<D: Device, T: Real>(
     let rows = targets.len();
     let by_row = [&found.entropy, &found.largest, &found.log_sum, d_log_prob, d_entropy];
     let vocab = logits.len() / rows.max(1);
-    let fits = logits.len() == rows * vocab && d_logits.len() == logits.len() && by_row.iter().all(|it| it.len() == rows);
+    let fits =
+        logits.len() == rows * vocab && d_logits.len() == logits.len() && by_row.iter().all(|it| it.len() == rows);
     assert!(fits, "log_prob shapes");
     let arguments = Arguments::default().array(device, logits).array(device, targets);
     let arguments = by_row.iter().fold(arguments, |arguments, input| arguments.array(device, input));

@@ -21,6 +21,8 @@
 
 mod adamw;
 mod advantage;
+mod arguments;
+mod array;
 #[cfg(feature = "cuda")]
 mod compile;
 mod decode;
@@ -42,10 +44,12 @@ mod source;
 
 pub use adamw::{Clip, Moments, adamw, sum_of_squares};
 pub use advantage::{Baseline, gae, group_advantages};
+pub use arguments::Arguments;
+pub use array::{Array, Element, Real};
 #[cfg(feature = "cuda")]
 pub use compile::{Compiled, compile};
 pub use decode::{CacheRow, KvCache, decode_attention};
-pub use device::{Arguments, Array, Device, DeviceError, Element, Grid, Real};
+pub use device::{Device, DeviceError, Grid};
 pub use gate::{gate, gate_backward};
 #[cfg(feature = "cuda")]
 pub use gpu::Gpu;

@@ -1,6 +1,8 @@
 //! Root-mean-square norm, one block a row.
 
-use super::device::{Arguments, Array, Device, DeviceError, Grid, Real, launch};
+use super::arguments::Arguments;
+use super::array::{Array, Real};
+use super::device::{Device, DeviceError, Grid, launch};
 use super::source::NORM;
 
 const THREADS: u32 = 256;
@@ -40,7 +42,9 @@ pub fn rms_norm<D: Device, T: Real>(
 pub fn rms_norm_backward<D: Device, T: Real>(
     device: &D,
     dy: &Array<D, T>,
-    (x, w, rstd): (&Array<D, T>, &Array<D, f32>, &Array<D, f32>),
+    x: &Array<D, T>,
+    w: &Array<D, f32>,
+    rstd: &Array<D, f32>,
     dx: &mut Array<D, T>,
     dw: &mut Array<D, f32>,
 ) -> Result<(), DeviceError> {

@@ -1,6 +1,8 @@
 //! PPO's clipped objective with a KL term, as slopes.
 
-use super::device::{Arguments, Array, Device, DeviceError, Grid, launch};
+use super::arguments::Arguments;
+use super::array::Array;
+use super::device::{Device, DeviceError, Grid, launch};
 use super::source::{OBJECTIVE, SUMS};
 
 /// How KL(policy, reference) is estimated at a token; see `docs/algorithms.md`.
@@ -98,6 +100,7 @@ pub fn clipped_objective<D: Device>(
     let arguments = arguments.float(clipping.dual_clip.unwrap_or(f32::INFINITY)).count(clipping.kl as usize);
     let arguments = arguments.float(clipping.kl_coef).long(count);
     launch(device, &OBJECTIVE, "clipped_objective", Grid::of(blocks, THREADS), arguments)?;
-    let arguments = Arguments::default().array(device, &sums.parts).array(device, &sums.total).count(blocks).count(COLUMNS);
+    let arguments =
+        Arguments::default().array(device, &sums.parts).array(device, &sums.total).count(blocks).count(COLUMNS);
     launch(device, &SUMS, "sum_rows_f64", Grid::of(COLUMNS, THREADS), arguments)
 }

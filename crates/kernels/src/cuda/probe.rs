@@ -73,7 +73,9 @@ fn devices() -> Result<((i32, i32), Vec<Found>), Missing> {
 }
 
 fn found(ordinal: i32) -> Result<Found, Missing> {
-    use sys::CUdevice_attribute::{CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR};
+    use sys::CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+    };
 
     let silent = |error| Missing::Answer { ordinal: ordinal as usize, reason: driver_says(error) };
     let device = result::device::get(ordinal).map_err(silent)?;
@@ -109,8 +111,5 @@ pub(super) fn nvrtc_is_there() -> bool {
 fn opens(name: &str) -> bool {
     // SAFETY: what runs when a vendor's library is opened is the vendor's; the bindings open the same one.
     #[allow(unsafe_code)]
-    unsafe {
-        Library::new(name)
-    }
-    .is_ok()
+    unsafe { Library::new(name) }.is_ok()
 }

@@ -1,6 +1,8 @@
 //! Rotary position embedding, half-split.
 
-use super::device::{Arguments, Array, Device, DeviceError, Grid, Real, launch};
+use super::arguments::Arguments;
+use super::array::{Array, Real};
+use super::device::{Device, DeviceError, Grid, launch};
 use super::source::ROPE;
 use crate::cpu;
 

@@ -1,6 +1,8 @@
 //! Choosing the next tokens, one block a row.
 
-use super::device::{Arguments, Array, Device, DeviceError, Element, Grid, launch};
+use super::arguments::Arguments;
+use super::array::{Array, Element};
+use super::device::{Device, DeviceError, Grid, launch};
 use super::source::SAMPLE;
 
 /// How the token of one row is chosen.

@@ -3,7 +3,8 @@
 use std::ffi::{CString, c_char, c_void};
 use std::sync::{Mutex, PoisonError};
 
-use super::device::{Arguments, Device, DeviceError, Grid};
+use super::arguments::Arguments;
+use super::device::{Device, DeviceError, Grid};
 use super::source::Unit;
 
 #[allow(unsafe_code)]
@@ -93,17 +94,17 @@ impl Device for Shim {
         grid: Grid,
         arguments: &mut Arguments,
     ) -> Result<(), DeviceError> {
-        let refused = || DeviceError::Driver { call: "launch", reason: format!("{name} does not take these arguments") };
+        let refused =
+            || DeviceError::Driver { call: "launch", reason: format!("{name} does not take these arguments") };
         let shape = [grid.blocks[0], grid.blocks[1], grid.blocks[2], grid.threads];
-        assert!(shape.iter().all(|size| *size > 0) && grid.threads % 32 == 0, "{name} on {shape:?}");
+        assert!(shape.iter().all(|size| *size > 0) && grid.threads.is_multiple_of(32), "{name} on {shape:?}");
         let (kinds, mut pointers) = arguments.pointers();
         let (kinds, name) = (CString::new(kinds).map_err(|_| refused())?, CString::new(name).map_err(|_| refused())?);
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: both strings end, there are as many pointers as letters, and the shim refuses letters that the kernel does not have.
         // What the pointers reach is the caller's promise.
-        let done = unsafe {
-            shim_launch(name.as_ptr(), kinds.as_ptr(), pointers.as_mut_ptr(), shape.as_ptr(), self.schedule)
-        };
+        let done =
+            unsafe { shim_launch(name.as_ptr(), kinds.as_ptr(), pointers.as_mut_ptr(), shape.as_ptr(), self.schedule) };
         if done { Ok(()) } else { Err(refused()) }
     }
 }

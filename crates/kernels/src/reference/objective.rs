@@ -136,7 +136,11 @@ mod tests {
                 let it = Token { reference: Some(-1.3), ..token(ratio, advantage) };
                 let at = |shift: f64| clipped_objective(Token { new: it.new + shift, ..it }, Clipping { kl, ..WITH });
                 let numeric = (at(STEP).sums[0] - at(-STEP).sums[0]) / (2.0 * STEP);
-                assert!((at(0.0).slope - numeric).abs() < 1e-8, "{kl:?} at {ratio}: {} is not {numeric}", at(0.0).slope);
+                assert!(
+                    (at(0.0).slope - numeric).abs() < 1e-8,
+                    "{kl:?} at {ratio}: {} is not {numeric}",
+                    at(0.0).slope
+                );
             }
         }
     }

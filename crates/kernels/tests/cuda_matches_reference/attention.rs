@@ -52,12 +52,14 @@ impl Conversations {
         let mut all = vec![0.0; self.lengths.iter().sum::<usize>() * self.out_width()];
         for batch in batches {
             let rows: Vec<CacheRow> = batch.iter().map(|(row, _)| *row).collect();
-            let inputs: Vec<T> = batch.iter().flat_map(|(_, i)| &qkv[i * self.width()..][..self.width()]).copied().collect();
+            let inputs: Vec<T> =
+                batch.iter().flat_map(|(_, i)| &qkv[i * self.width()..][..self.width()]).copied().collect();
             let longest = rows.iter().map(|row| row.position as usize + 1).max().unwrap_or(0);
             let rows = Array::from_slice(device, &rows).unwrap();
             let mut out = blank::<D, T>(device, rows.len() * self.out_width());
             let inputs = upload(device, &inputs);
-            cuda::decode_attention(device, &mut cache, &tables, self.heads, (&rows, longest), &inputs, &mut out).unwrap();
+            cuda::decode_attention(device, &mut cache, &tables, self.heads, (&rows, longest), &inputs, &mut out)
+                .unwrap();
             let out = download(device, &out);
             for ((_, i), out) in batch.iter().zip(out.chunks_exact(self.out_width())) {
                 all[i * self.out_width()..][..self.out_width()].copy_from_slice(out);
@@ -73,7 +75,10 @@ impl Conversations {
 
     fn expected<T: Number>(&self) -> Vec<f64> {
         let Self { lengths, heads, kv_heads, head_dim, .. } = self.clone();
-        reference::attention(&reference::Packed { lengths, heads, kv_heads, head_dim, theta: THETA }, &wide(&self.qkv::<T>()))
+        reference::attention(
+            &reference::Packed { lengths, heads, kv_heads, head_dim, theta: THETA },
+            &wide(&self.qkv::<T>()),
+        )
     }
 }
 

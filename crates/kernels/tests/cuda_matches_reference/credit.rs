@@ -30,8 +30,10 @@ fn group_case(lengths: &[usize], seed: u64, levels: f32) {
         let mut rest = wide(&rewards);
         let groups: Vec<Vec<f64>> = lengths.iter().map(|length| rest.drain(..length).collect()).collect();
         let expected: Vec<f64> = groups.iter().flat_map(|group| reference::group_advantages(group, baseline)).collect();
-        let answers: Vec<Vec<Answer>> =
-            groups.iter().map(|group| group.iter().map(|reward| Answer { reward: *reward, tokens: 1 }).collect()).collect();
+        let answers: Vec<Vec<Answer>> = groups
+            .iter()
+            .map(|group| group.iter().map(|reward| Answer { reward: *reward, tokens: 1 }).collect())
+            .collect();
         assert_close(&algorithm.estimate(&answers).concat(), &expected, 1e-12);
         for found in on_devices!(|device| {
             let mut advantages = blank::<_, f32>(device, n);
@@ -48,7 +50,9 @@ fn gae_case(lengths: &[usize], (gamma, lambda): (f32, f32), seed: u64) {
     let n: usize = lengths.iter().sum();
     let mask: Vec<u8> = numbers::<f32>(seed, n, 1.0).iter().map(|x| u8::from(*x > -0.3)).collect();
     // What others said has neither reward nor value.
-    let masked = |x: Vec<f32>| -> Vec<f32> { x.iter().zip(&mask).map(|(x, own)| if *own == 0 { f32::NAN } else { *x }).collect() };
+    let masked = |x: Vec<f32>| -> Vec<f32> {
+        x.iter().zip(&mask).map(|(x, own)| if *own == 0 { f32::NAN } else { *x }).collect()
+    };
     let (rewards, values) = (masked(numbers(seed + 1, n, 1.0)), masked(numbers(seed + 2, n, 1.0)));
     let mut expected = Vec::new();
     for pair in offsets(lengths).windows(2) {
@@ -64,9 +68,8 @@ fn gae_case(lengths: &[usize], (gamma, lambda): (f32, f32), seed: u64) {
     for found in on_devices!(|device| {
         let mut advantages = blank::<_, f32>(device, n);
         let (offsets, mask) = (Array::from_slice(device, &offsets(lengths)), Array::from_slice(device, &mask));
-        let (rewards, values) = (upload(device, &rewards), upload(device, &values));
-        let inputs = (&rewards, &values, &mask.unwrap());
-        cuda::gae(device, inputs, &offsets.unwrap(), (gamma, lambda), &mut advantages).unwrap();
+        let (rewards, values, mask) = (upload(device, &rewards), upload(device, &values), mask.unwrap());
+        cuda::gae(device, &rewards, &values, &mask, &offsets.unwrap(), (gamma, lambda), &mut advantages).unwrap();
         vec![download(device, &advantages)]
     }) {
         assert_close(&found[0], &expected, 3e-6);
@@ -85,14 +88,21 @@ fn log_probs(seed: u64, n: usize) -> Vec<f32> {
 
 fn objective_case(n: usize, dual_clip: Option<f32>, compared: bool, seed: u64) {
     let (new, old, anchor) = (log_probs(seed, n), log_probs(seed + 1, n), log_probs(seed + 2, n));
-    let (advantages, pushes, weights) = (numbers(seed + 3, n, 2.0), numbers(seed + 4, n, 1.0), numbers(seed + 5, n, 1.0));
+    let (advantages, pushes, weights) =
+        (numbers(seed + 3, n, 2.0), numbers(seed + 4, n, 1.0), numbers(seed + 5, n, 1.0));
     // Two impossible log-probabilities have no difference; such tokens are left out, as are some others.
     let possible = |i: usize| [new[i], old[i], anchor[i]].iter().filter(|x| x.is_infinite()).count() < 2;
     let mask: Vec<u8> = (0..n).map(|i| u8::from(possible(i) && (i as u64 + seed) % 5 != 2)).collect();
     for (kl, kind) in [(Kl::K1, cuda::Kl::K1), (Kl::K2, cuda::Kl::K2), (Kl::K3, cuda::Kl::K3)] {
         let clipping = cuda::Clipping { low: 0.2, high: 0.28, dual_clip, kl: kind, kl_coef: 0.05 };
         let (low, high) = (f64::from(1.0 - 0.2f32), f64::from(1.0 + 0.28f32));
-        let with = reference::Clipping { low: 1.0 - low, high: high - 1.0, dual_clip: dual_clip.map(f64::from), kl, kl_coef: f64::from(0.05f32) };
+        let with = reference::Clipping {
+            low: 1.0 - low,
+            high: high - 1.0,
+            dual_clip: dual_clip.map(f64::from),
+            kl,
+            kl_coef: f64::from(0.05f32),
+        };
         let wide = |x: &[f32], i: usize| f64::from(x[i]);
         let mut expected = (vec![0.0; n], [0.0; 7]);
         for i in (0..n).filter(|i| mask[*i] != 0) {
@@ -108,7 +118,13 @@ fn objective_case(n: usize, dual_clip: Option<f32>, compared: bool, seed: u64) {
             expected.0[i] = slope;
             expected.1.iter_mut().zip(sums).for_each(|(total, own)| *total += own);
         }
-        for found in on_devices!(|device| objective(device, [&new, &old, &anchor, &advantages, &pushes, &weights], &mask, compared, clipping)) {
+        for found in on_devices!(|device| objective(
+            device,
+            [&new, &old, &anchor, &advantages, &pushes, &weights],
+            &mask,
+            compared,
+            clipping
+        )) {
             for (found, expected) in found[0].iter().zip(&expected.0) {
                 assert!((found - expected).abs() <= 3e-6 * expected.abs().max(1.0), "slope {found} is not {expected}");
             }
@@ -119,7 +135,13 @@ fn objective_case(n: usize, dual_clip: Option<f32>, compared: bool, seed: u64) {
     }
 }
 
-fn objective<D: Device>(device: &D, tokens: [&Vec<f32>; 6], mask: &[u8], compared: bool, with: cuda::Clipping) -> Vec<Vec<f64>> {
+fn objective<D: Device>(
+    device: &D,
+    tokens: [&Vec<f32>; 6],
+    mask: &[u8],
+    compared: bool,
+    with: cuda::Clipping,
+) -> Vec<Vec<f64>> {
     let [new, old, reference, advantages, pushes, weights] = tokens.map(|it| upload(device, it));
     let mask = &Array::from_slice(device, mask).unwrap();
     let reference = compared.then_some(&reference);

@@ -84,7 +84,13 @@ fn a_vocabulary_of_a_quarter_of_a_million() {
 #[test]
 fn a_logit_that_is_not_a_number_is_not_hidden_and_neither_is_a_row_of_impossible_tokens() {
     for logits in [[0.0, f32::NAN, 1.0], [f32::NEG_INFINITY; 3], [f32::NAN; 3], [0.0, f32::INFINITY, 1.0]] {
-        let case = Case { logits: logits.to_vec(), targets: vec![0], temperature: 1.0, vocab: 3, upstream: [vec![1.0], vec![0.0]] };
+        let case = Case {
+            logits: logits.to_vec(),
+            targets: vec![0],
+            temperature: 1.0,
+            vocab: 3,
+            upstream: [vec![1.0], vec![0.0]],
+        };
         for found in on_devices!(|device| {
             let logits = upload(device, &case.logits);
             let targets = Array::from_slice(device, &case.targets).unwrap();
@@ -99,7 +105,13 @@ fn a_logit_that_is_not_a_number_is_not_hidden_and_neither_is_a_row_of_impossible
 
 #[test]
 fn a_target_outside_the_vocabulary_has_no_log_probability() {
-    let case = Case::<f32> { logits: vec![0.0; 8], targets: vec![4, 3], temperature: 1.0, vocab: 4, upstream: [vec![1.0; 2], vec![0.0; 2]] };
+    let case = Case::<f32> {
+        logits: vec![0.0; 8],
+        targets: vec![4, 3],
+        temperature: 1.0,
+        vocab: 4,
+        upstream: [vec![1.0; 2], vec![0.0; 2]],
+    };
     for found in on_devices!(|device| case.run(device)[..1].to_vec()) {
         assert!(found[0][0].is_nan() && (found[0][1] + 4f64.ln()).abs() < 1e-6, "{found:?}");
     }

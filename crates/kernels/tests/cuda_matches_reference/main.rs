@@ -3,6 +3,8 @@
 //! Kernels run on the shim, under several schedules that must agree in every bit, and on a GPU if there is one (`REQUIRE_GPU=1` makes its
 //! absence a failure). The definition sees exactly the numbers that the kernel saw. Comparisons are written so that a NaN fails them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 mod attention;
 mod credit;
 mod log_prob;
@@ -122,7 +124,8 @@ fn assert_close(actual: &[f64], expected: &[f64], tolerance: f64) {
     let finite = expected.iter().filter(|x| x.is_finite());
     let allowed = tolerance * finite.fold(1.0, |largest: f64, x| largest.max(x.abs()));
     for (i, (actual, expected)) in actual.iter().zip(expected).enumerate() {
-        let close = (actual - expected).abs() <= allowed || actual == expected || (actual.is_nan() && expected.is_nan());
+        let close =
+            (actual - expected).abs() <= allowed || actual == expected || (actual.is_nan() && expected.is_nan());
         assert!(close, "entry {i}: {actual} is not {expected} within {allowed:e}");
     }
 }

@@ -10,7 +10,8 @@ use crate::{Number, assert_close, blank, download, numbers, on_devices, upload, 
 
 fn norm_case<T: Number>(rows: usize, h: usize, seed: u64) {
     const EPS: f32 = 1e-5;
-    let (x, dy, w) = (numbers::<T>(seed, rows * h, 3.0), numbers::<T>(seed + 1, rows * h, 1.0), numbers::<f32>(seed + 2, h, 2.0));
+    let (x, dy, w) =
+        (numbers::<T>(seed, rows * h, 3.0), numbers::<T>(seed + 1, rows * h, 1.0), numbers::<f32>(seed + 2, h, 2.0));
     let (wide_x, wide_w, eps) = (wide(&x), wide(&w), f64::from(EPS));
     let (expected_dx, expected_dw) = reference::rms_norm_backward(&wide(&dy), &wide_x, &wide_w, eps);
     for found in on_devices!(|device| {
@@ -18,7 +19,7 @@ fn norm_case<T: Number>(rows: usize, h: usize, seed: u64) {
         let (mut y, mut dx) = (blank::<_, T>(device, rows * h), blank::<_, T>(device, rows * h));
         let (mut rstd, mut dw) = (blank::<_, f32>(device, rows), blank::<_, f32>(device, h));
         cuda::rms_norm(device, &x, &w, EPS, &mut y, &mut rstd).unwrap();
-        cuda::rms_norm_backward(device, &dy, (&x, &w, &rstd), &mut dx, &mut dw).unwrap();
+        cuda::rms_norm_backward(device, &dy, &x, &w, &rstd, &mut dx, &mut dw).unwrap();
         vec![download(device, &y), download(device, &dx), download(device, &dw), download(device, &rstd)]
     }) {
         let largest_term = found[3].iter().fold(1.0, |largest: f64, r| largest.max(*r));
@@ -160,5 +161,5 @@ fn rows_wider_than_shared_memory_are_refused() {
     let h = 8193;
     let x = || blank::<_, f32>(device, h);
     let (mut dx, mut dw, rstd) = (x(), x(), blank(device, 1));
-    cuda::rms_norm_backward(device, &x(), (&x(), &x(), &rstd), &mut dx, &mut dw).unwrap();
+    cuda::rms_norm_backward(device, &x(), &x(), &x(), &rstd, &mut dx, &mut dw).unwrap();
 }

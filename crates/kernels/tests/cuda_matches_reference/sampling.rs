@@ -18,7 +18,8 @@ fn choice(filters: Filters, stream: Stream) -> Choice {
 /// Tokens and log-probabilities of rows that are sampled alike, each from a stream of its own.
 fn sampled(logits: &[f32], choices: &[Choice]) -> Vec<Vec<Vec<f64>>> {
     on_devices!(|device| {
-        let (mut tokens, mut log_probs) = (Array::new(device, choices.len()).unwrap(), blank::<_, f32>(device, choices.len()));
+        let (mut tokens, mut log_probs) =
+            (Array::new(device, choices.len()).unwrap(), blank::<_, f32>(device, choices.len()));
         let choices = Array::from_slice(device, choices).unwrap();
         cuda::sample(device, &upload(device, logits), &choices, &mut tokens, &mut log_probs).unwrap();
         let tokens: Vec<u32> = tokens.to_vec(device).unwrap();
@@ -54,7 +55,12 @@ fn filters() -> impl Strategy<Value = Filters> {
     let top_k = prop_oneof![Just(0usize), 1..40usize];
     let top_p = prop_oneof![Just(1.0), 0.05..0.99f64];
     let min_p = prop_oneof![Just(0.0), 0.001..0.5f64];
-    (temperature, top_k, top_p, min_p).prop_map(|(temperature, top_k, top_p, min_p)| Filters { temperature, top_k, top_p, min_p })
+    (temperature, top_k, top_p, min_p).prop_map(|(temperature, top_k, top_p, min_p)| Filters {
+        temperature,
+        top_k,
+        top_p,
+        min_p,
+    })
 }
 
 const PLAIN: Filters = Filters { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
