@@ -34,6 +34,12 @@ impl Stream {
         Self { key: mix(self.key ^ mix(label.wrapping_mul(GOLDEN).wrapping_add(1))), position: 0 }
     }
 
+    /// What names the stream: with it, a device draws the same numbers as the host.
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
     /// The value at `position`, without moving.
     #[must_use]
     pub fn at(&self, position: u64) -> u64 {

@@ -27,6 +27,12 @@ impl Rope {
         self.cos.len() / self.half.max(1)
     }
 
+    /// Cosines and sines, `[positions, head_dim / 2]` each.
+    #[cfg(any(feature = "cuda", feature = "shim"))]
+    pub(crate) fn tables(&self) -> (&[f32], &[f32]) {
+        (&self.cos, &self.sin)
+    }
+
     /// `to` = `from` turned to `position`; backwards for `direction = -1`.
     #[inline(always)]
     pub(crate) fn rotate(&self, position: usize, from: &[f32], to: &mut [f32], direction: f32) {
