@@ -9,14 +9,14 @@
 #define GROUP_POPULATION_STD 2
 #define LEAVE_ONE_OUT 3
 
-// Group g is rewards[offsets[g]..offsets[g + 1]]; one warp a group. Rewards that are all equal have nothing to compare, and a
+// Group g is rewards[offsets[g]..offsets[g + 1]], as far as there are any; one warp a group. Rewards that are all equal have nothing to compare, and a
 // difference of 0 decides that, not a standard deviation: the mean of equal numbers may be off by one rounding.
 extern "C" __global__ void __launch_bounds__(GROUP_THREADS) group_advantages(const float* rewards, const u32* offsets, float* advantages,
-    u32 groups, u32 kind) {
+    u32 groups, u32 kind, u32 answers) {
   u32 group = (blockIdx.x * blockDim.x + threadIdx.x) >> 5, lane = threadIdx.x & 31u;
   if (group >= groups) return;
-  u32 first = offsets[group], last = offsets[group + 1];
-  if (first == last) return;
+  u32 first = offsets[group], last = min(offsets[group + 1], answers);
+  if (first >= last) return;
   double n = last - first, sum = 0.0, squares = 0.0;
   bool alike = true;
   for (u32 i = first + lane; i < last; i += 32) {
@@ -66,19 +66,19 @@ __device__ __forceinline__ T block_scan(T x, T* warps) {
   return x;
 }
 
-// Generalised advantage estimation over packed sequences, sequence s being tokens[offsets[s]..offsets[s + 1]]; one block a sequence.
+// Generalised advantage estimation over packed sequences, sequence s being tokens offsets[s]..offsets[s + 1], as far as there are any; one block a sequence.
 //
 //   delta_t = reward_t + gamma V_next - V_t        A_t = delta_t + gamma lambda A_next
 //
 // Next is the next sampled token; at others the advantage is 0 and nothing is read. The recurrence is a scan of its steps from the
 // last token to the first: thread i of a block has the i-th token from the end of what is left.
 extern "C" __global__ void __launch_bounds__(GAE_THREADS) gae(const float* rewards, const float* values, const u8* mask, const u32* offsets,
-    float* advantages, float gamma, float lambda) {
+    float* advantages, float gamma, float lambda, u32 tokens) {
   __shared__ Next nexts[32];
   __shared__ Step steps[32];
   __shared__ float carried[GAE_THREADS];
   __shared__ Next seen[GAE_THREADS];
-  u32 first = offsets[blockIdx.x], last = offsets[blockIdx.x + 1];
+  u32 last = min(offsets[blockIdx.x + 1], tokens), first = min(offsets[blockIdx.x], last);
   Next next = {0.0f, 0};
   float advantage = 0.0f;
   for (u32 done = 0; done < last - first; done += blockDim.x) {

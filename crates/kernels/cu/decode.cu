@@ -160,11 +160,11 @@ __device__ __forceinline__ void attend_chunk(const T* qkv, const CacheRow* rows,
   }
 }
 
-// out[rows, heads d] from all chunks, in order; one block a row and head. A row outside the cache gets NaN.
+// out[rows, heads d] from all chunks, in order; one block a row and head. A row outside the cache, or beyond the chunks there are, gets NaN.
 template <class T>
 __device__ __forceinline__ void join_chunks(const float* parts, const CacheRow* rows, T* out, u32 chunks, u32 slots, u32 positions, u32 d) {
   CacheRow row = rows[blockIdx.x];
-  bool inside = row.slot < slots && row.position < positions;
+  bool inside = row.slot < slots && row.position < positions && row.position / DECODE_CHUNK < chunks;
   u32 used = inside ? row.position / DECODE_CHUNK + 1 : 0;
   u64 head = (u64)blockIdx.x * gridDim.y + blockIdx.y;
   const float* own = parts + head * chunks * (d + 2);

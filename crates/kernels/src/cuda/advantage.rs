@@ -18,13 +18,14 @@ pub enum Baseline {
     LeaveOneOut,
 }
 
-/// The advantage of every answer. Group `g` is `rewards[offsets[g]..offsets[g + 1]]`; one whose rewards are all equal gets 0.
+/// The advantage of every answer. Group `g` is `rewards[offsets[g]..offsets[g + 1]]`; one whose rewards are all equal gets 0. Answers in no
+/// group are left as they were.
 ///
 /// # Errors
 /// [`DeviceError`].
 ///
 /// # Panics
-/// If the arrays' lengths do not fit one another. That offsets rise and end at the number of rewards is not checked here.
+/// If the arrays' lengths do not fit one another.
 pub fn group_advantages<D: Device>(
     device: &D,
     rewards: &Array<D, f32>,
@@ -35,7 +36,7 @@ pub fn group_advantages<D: Device>(
     assert!(rewards.len() == advantages.len() && !offsets.is_empty(), "group_advantages shapes");
     let groups = offsets.len() - 1;
     let arguments = Arguments::default().array(device, rewards).array(device, offsets).array(device, advantages);
-    let arguments = arguments.count(groups).count(baseline as usize);
+    let arguments = arguments.count(groups).count(baseline as usize).count(rewards.len());
     launch(device, &ADVANTAGE, "group_advantages", Grid::of(groups.div_ceil(4), 128), arguments)
 }
 
@@ -46,7 +47,7 @@ pub fn group_advantages<D: Device>(
 /// [`DeviceError`].
 ///
 /// # Panics
-/// If the arrays' lengths do not fit one another. That offsets rise and end at the number of tokens is not checked here.
+/// If the arrays' lengths do not fit one another.
 pub fn gae<D: Device>(
     device: &D,
     rewards: &Array<D, f32>,
@@ -60,6 +61,6 @@ pub fn gae<D: Device>(
     let fits = values.len() == tokens && mask.len() == tokens && advantages.len() == tokens && !offsets.is_empty();
     assert!(fits, "gae shapes");
     let arguments = Arguments::default().array(device, rewards).array(device, values).array(device, mask);
-    let arguments = arguments.array(device, offsets).array(device, advantages).float(gamma).float(lambda);
+    let arguments = arguments.array(device, offsets).array(device, advantages).float(gamma).float(lambda).count(tokens);
     launch(device, &ADVANTAGE, "gae", Grid::of(offsets.len() - 1, 256), arguments)
 }

@@ -56,7 +56,8 @@ impl<D: Device, T: Real> KvCache<D, T> {
 
 /// Appends keys and values of `qkv[rows, (heads + 2 kv_heads) * head_dim]` to the cache, then writes each row's attention over its slot up
 /// to and including itself into `out[rows, heads * head_dim]`. `longest` is how many positions the longest row reads at the most. No two
-/// rows may stand at the same place. A row outside the cache gets NaN.
+/// rows may stand at the same place. A row outside the cache, or far beyond
+/// `longest`, gets NaN.
 ///
 /// # Errors
 /// [`DeviceError`].

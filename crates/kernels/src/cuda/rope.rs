@@ -31,12 +31,13 @@ impl<D: Device> Rope<D> {
 }
 
 /// Turns the first `heads` heads of every row of `x[rows, width]` to `positions[rows]`, or back: the gradient of a turn is the turn back.
+/// Rows beyond the tables become NaN.
 ///
 /// # Errors
 /// [`DeviceError`].
 ///
 /// # Panics
-/// If the arrays' lengths do not fit one another. That positions are in the tables is not checked here.
+/// If the arrays' lengths do not fit one another.
 pub fn rope<D: Device, T: Real>(
     device: &D,
     tables: &Rope<D>,
@@ -51,6 +52,7 @@ pub fn rope<D: Device, T: Real>(
     let arguments = Arguments::default().array(device, x).array(device, positions);
     let arguments = arguments.array(device, &tables.cosines).array(device, &tables.sines);
     let arguments = arguments.float(if back { -1.0 } else { 1.0 }).count(rows).count(width).count(heads).count(half);
+    let arguments = arguments.count(tables.positions);
     let blocks = [(heads * half).div_ceil(THREADS as usize) as u32, rows.min(65_535) as u32, 1];
     launch(device, &ROPE, T::kernel(["rope_f32", "rope_bf16"]), Grid { blocks, threads: THREADS }, arguments)
 }

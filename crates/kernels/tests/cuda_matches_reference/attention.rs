@@ -166,3 +166,18 @@ fn a_row_outside_the_cache_gets_no_attention_and_does_no_harm() {
         }
     }
 }
+
+#[test]
+fn a_row_longer_than_was_said_gets_no_attention() {
+    for found in on_devices!(|device| {
+        let tables = cuda::Rope::new(device, 300, 2, THETA).unwrap();
+        let mut cache = cuda::KvCache::<_, f32>::new(device, 1, 1, 2, 300).unwrap();
+        let rows = Array::from_slice(device, &[CacheRow { slot: 0, position: 299 }]).unwrap();
+        let qkv = upload(device, &[1.0f32; 6]);
+        let mut out = blank::<_, f32>(device, 2);
+        cuda::decode_attention(device, &mut cache, &tables, 1, (&rows, 200), &qkv, &mut out).unwrap();
+        vec![download(device, &out)]
+    }) {
+        assert!(found[0].iter().all(|x| x.is_nan()), "{found:?}");
+    }
+}

@@ -180,3 +180,18 @@ proptest! {
 fn credit_reaches_across_many_blocks_of_tokens() {
     gae_case(&[0, 2000, 1, 256, 257], (1.0, 1.0), 7);
 }
+
+#[test]
+fn offsets_beyond_the_end_stop_there() {
+    for found in on_devices!(|device| {
+        let (offsets, mask) =
+            (Array::from_slice(device, &[0, 2, 900]).unwrap(), Array::from_slice(device, &[1u8; 3]).unwrap());
+        let (ones, zeros) = (upload(device, &[1.0f32, 0.0, 1.0]), upload(device, &[0.0f32; 3]));
+        let (mut groups, mut tokens) = (blank::<_, f32>(device, 3), blank::<_, f32>(device, 3));
+        cuda::group_advantages(device, &ones, &offsets, cuda::Baseline::Centred, &mut groups).unwrap();
+        cuda::gae(device, &ones, &zeros, &mask, &offsets, (1.0, 1.0), &mut tokens).unwrap();
+        vec![download(device, &groups), download(device, &tokens)]
+    }) {
+        assert_eq!(found, [[0.5, -0.5, 0.0], [1.0, 0.0, 1.0]]);
+    }
+}

@@ -155,6 +155,20 @@ fn gradients_of_several_chunks() {
 }
 
 #[test]
+fn a_row_beyond_the_rotary_tables_has_no_rotation() {
+    for found in on_devices!(|device| {
+        let tables = cuda::Rope::new(device, 3, 4, 100.0).unwrap();
+        let positions = Array::from_slice(device, &[0, 3]).unwrap();
+        let mut x = upload(device, &[1.0f32; 12]);
+        cuda::rope(device, &tables, &positions, &mut x, 1, false).unwrap();
+        vec![download(device, &x)]
+    }) {
+        let lost: Vec<bool> = found[0].iter().map(|x| x.is_nan()).collect();
+        assert_eq!(lost, [[false; 6], [true, true, true, true, false, false]].concat());
+    }
+}
+
+#[test]
 #[should_panic(expected = "rms_norm shapes")]
 fn rows_wider_than_shared_memory_are_refused() {
     let device = &crate::shim(0);
