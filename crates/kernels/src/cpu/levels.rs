@@ -3,6 +3,7 @@
 use super::simd::levels::at_each;
 use super::simd::{Level, exp, exp2_product, multiversion};
 use super::*;
+use crate::Segment;
 
 multiversion! {
     fn exps<const FMA: bool>(x: &[f32], y: &mut [f32]) {
@@ -150,8 +151,10 @@ fn gates_and_their_gradients() {
 
 #[test]
 fn attention_over_packed_sequences_and_its_gradients() {
-    let packed = Packed { lengths: vec![70, 1, 13], heads: 2, kv_heads: 1, head_dim: 8 };
-    let rope = Rope::new(80, 8, 1e4);
+    let segment = |tokens, parent| Segment { tokens, parent };
+    let segments = vec![segment(70, None), segment(1, None), segment(13, Some(0))];
+    let packed = Packed { segments, heads: 2, kv_heads: 1, head_dim: 8 };
+    let rope = Rope::new(90, 8, 1e4);
     let (tokens, width) = (packed.tokens(), packed.heads * packed.head_dim);
     let (qkv, dout) = (numbers(1, tokens * packed.row(), 2.0), numbers(2, tokens * width, 1.0));
     assert_agree(2e-6, || {
