@@ -131,7 +131,11 @@ fn score<const FMA: bool>(
 }
 
 #[inline(always)]
-fn products_of<const FMA: bool, const N: usize>(queries: [&[f32]; N], keys: &[[f32; BLOCK]], products: &mut [[f32; BLOCK]; N]) {
+fn products_of<const FMA: bool, const N: usize>(
+    queries: [&[f32]; N],
+    keys: &[[f32; BLOCK]],
+    products: &mut [[f32; BLOCK]; N],
+) {
     let queries = queries.map(|query| &query[..keys.len()]);
     let mut held = *products;
     for (i, key) in keys.iter().enumerate() {
@@ -169,7 +173,13 @@ impl<'a> Weights<'a> {
 
 /// Writes each query's weighted mean of `values[_, d]` to its place in `out`; the first query sees no more than the last.
 #[inline(always)]
-fn weigh<const FMA: bool, const N: usize>(weights: [Weights<'_>; N], values: &[f32], d: usize, out: &mut [f32], places: [usize; N]) {
+fn weigh<const FMA: bool, const N: usize>(
+    weights: [Weights<'_>; N],
+    values: &[f32],
+    d: usize,
+    out: &mut [f32],
+    places: [usize; N],
+) {
     let mut column = 0;
     while column + 32 <= d {
         weigh_columns::<FMA, N, 32>(weights, values, d, column, out, places);
