@@ -1,4 +1,4 @@
-//! Transparent huge pages: whether the kernel backs large blocks of memory with pages of 2 MiB unasked.
+//! Transparent huge pages: whether the kernel backs large blocks of memory with pages of 2 MiB, and for whom.
 
 const SETTING: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 
