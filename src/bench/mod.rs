@@ -18,7 +18,6 @@ pub(crate) mod advantage;
 mod flops;
 pub(crate) mod grpo;
 pub(crate) mod log_prob;
-mod machine;
 mod measure;
 mod report;
 pub(crate) mod rollout;

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::machine::{Machine, peak_memory};
 use super::measure::{Laps, Listener, Progress};
 use super::roof::{self, Bandwidth, Threads};
+use crate::machine::{Machine, peak_memory};
 
 /// One measurement.
 #[derive(Debug)]

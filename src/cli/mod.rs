@@ -7,6 +7,7 @@ pub mod chat;
 pub mod compare;
 mod console;
 pub mod diff;
+pub mod doctor;
 pub mod errors;
 pub mod evaluate;
 pub mod graph;
@@ -75,6 +76,10 @@ enum Command {
     Schema,
     /// Measure how fast this machine samples and learns, beside how fast it could
     Bench(bench::BenchArgs),
+    /// Say what this machine offers, what is used of it, and what is wrong with it
+    #[command(after_help = "Examples:\n  stateset doctor\n  \
+        stateset doctor --output-dir /data/runs --json | jq '.checks[] | select(.verdict == \"problem\")'")]
+    Doctor(doctor::DoctorArgs),
     /// Make a small policy from demonstrations
     #[command(after_help = "Example:\n  stateset pretrain config/pretrain-tiny.yaml --output-dir /tmp/tiny")]
     Pretrain(pretrain::PretrainArgs),
@@ -124,6 +129,7 @@ pub fn run() -> ExitCode {
         Command::Diff(args) => diff::run(&args, &mut std::io::stdout()),
         Command::Schema => schema::run(&mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::run(args, &mut std::io::stdout()),
+        Command::Doctor(args) => doctor::run(&args, &mut std::io::stdout()),
         Command::Pretrain(args) => pretrain::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| errors::exit(&error))

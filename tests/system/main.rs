@@ -8,6 +8,7 @@ mod commands;
 mod configurations;
 mod crashes;
 mod disk;
+mod doctor;
 mod faults;
 mod health;
 mod inspection;

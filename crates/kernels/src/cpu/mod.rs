@@ -33,4 +33,4 @@ pub use log_prob::{LogProb, log_prob, log_prob_backward, log_prob_backward_in_pl
 pub use norm::{rms_norm, rms_norm_backward};
 pub use panels::{Panels, multiply};
 pub use rope::Rope;
-pub use simd::{exp_in_place, max};
+pub use simd::{exp_in_place, max, vectors};

@@ -42,6 +42,20 @@ impl Level {
     }
 }
 
+/// The widest vector instructions that kernels use on this CPU, by their name.
+#[must_use]
+pub fn vectors() -> &'static str {
+    match Level::best() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => "AVX-512",
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => "AVX2",
+        Level::Baseline if cfg!(target_arch = "x86_64") => "SSE2",
+        Level::Baseline if cfg!(target_arch = "aarch64") => "NEON",
+        Level::Baseline => "the baseline's vectors",
+    }
+}
+
 /// Whether the baseline has a fused multiply-add. Elsewhere it would be a call to libm.
 pub(crate) const FMA_AT_BASELINE: bool = cfg!(target_arch = "aarch64");
 

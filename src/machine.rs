@@ -1,4 +1,4 @@
-//! The machine that measures, and how much memory this process has held at the most.
+//! The machine that this process runs on, and how much memory it has held there at the most.
 
 use serde::Serialize;
 
@@ -24,7 +24,7 @@ impl Machine {
         Self {
             cpu: name.map_or_else(|| "an unknown processor".into(), |(_, name)| name.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            vectors: vectors(),
+            vectors: stateset_kernels::cpu::vectors(),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             optimised: !cfg!(debug_assertions),
         }
@@ -37,20 +37,6 @@ impl std::fmt::Display for Machine {
         let build = if *optimised { "" } else { "; a debug build" };
         write!(f, "{cpu}, {cores} hardware threads, {vectors}, {system}{build}")
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn vectors() -> &'static str {
-    match () {
-        () if std::is_x86_feature_detected!("avx512bw") => "AVX-512",
-        () if std::is_x86_feature_detected!("avx2") => "AVX2",
-        () => "SSE2",
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn vectors() -> &'static str {
-    "the baseline's vectors"
 }
 
 /// The most bytes of memory that this process has held at once, where the system tells.
