@@ -50,7 +50,7 @@ impl Idle {
         let fits = |buffer: &&Vec<f32>| (len..=2 * len).contains(&buffer.len());
         let best = self.buffers.iter().filter(fits).map(Vec::len).min();
         let at = best.and_then(|best| self.buffers.iter().position(|buffer| buffer.len() == best));
-        let found = at.map(|at| self.buffers.swap_remove(at));
+        let found = at.map(|at| self.buffers.remove(at));
         self.out += found.as_ref().map_or(len, Vec::len);
         self.most = self.most.max(self.out);
         self.forget();
