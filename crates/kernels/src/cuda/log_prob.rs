@@ -5,7 +5,7 @@ use super::array::{Array, Real};
 use super::device::{Device, DeviceError, Grid, launch};
 use super::source::LOG_PROB;
 
-/// What the forward pass finds for each row, nats. See [`cpu::LogProb`](crate::cpu::LogProb) for why `largest` and `log_sum` are two.
+/// What the forward pass finds for each row, nats. Near 1e4 the sum of `largest` and `log_sum` would be rounded to 1e-3 nats, so they are two.
 #[derive(Debug)]
 pub struct LogProb<D: Device> {
     /// Log-probability of the target; NaN for a target outside the vocabulary.

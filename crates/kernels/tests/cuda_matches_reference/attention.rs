@@ -3,7 +3,7 @@
 use half::bf16;
 use proptest::prelude::*;
 use stateset_kernels::cuda::{self, Array, CacheRow, Device};
-use stateset_kernels::reference;
+use stateset_kernels::{Segment, reference};
 
 use crate::{Number, assert_close, assert_same_bits, blank, download, numbers, on_devices, upload, wide};
 
@@ -75,8 +75,9 @@ impl Conversations {
 
     fn expected<T: Number>(&self) -> Vec<f64> {
         let Self { lengths, heads, kv_heads, head_dim, .. } = self.clone();
+        let segments = lengths.into_iter().map(Segment::alone).collect();
         reference::attention(
-            &reference::Packed { lengths, heads, kv_heads, head_dim, theta: THETA },
+            &reference::Packed { segments, heads, kv_heads, head_dim, theta: THETA },
             &wide(&self.qkv::<T>()),
         )
     }
