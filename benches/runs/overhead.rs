@@ -10,17 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use stateset_agents::config::Algorithm;
 use stateset_agents::prelude::*;
-use stateset_agents::{Backends, model};
-use stateset_algorithms::Staleness;
 use stateset_chat::ChatFormat;
 use stateset_domain::{
     Completion, Digest, Engine, EpisodeId, Finish, GenerateRequest, Group, GroupId, Learner, Outcome, PolicySnapshot,
     Purpose, RequestId,
 };
-use stateset_inference::{BatchEngine, EngineLimits};
-use stateset_training::{LearnerSettings, Objective, OptimizerSettings, PolicyLearner};
 
 /// Seconds of each measured step, and the weights that all of them led to.
 pub(crate) struct Steps {
@@ -47,50 +42,12 @@ fn quickstart(folder: &Path, course: Course) -> Config {
     config
 }
 
-/// The policy of the quick start, as a run makes it.
-fn backends(config: &Config) -> Backends {
-    assert_eq!(config.training.algorithm, Algorithm::Grpo);
-    let base = model::load(&config.agent.model).unwrap();
-    let tokenizer = Arc::new(base.tokenizer.clone());
-    let (shape, text) = (base.weights.config.clone(), tokenizer.clone());
-    let limits = EngineLimits {
-        slots: config.supervision.max_live_episodes,
-        positions: config.agent.max_context,
-        step_tokens: 1024,
-    };
-    let training = &config.training;
-    let settings = LearnerSettings {
-        objective: Objective::Grpo(training.grpo.clone()),
-        total_steps: training.steps,
-        learning_rate: training.learning_rate,
-        schedule: training.schedule,
-        optimizer: OptimizerSettings {
-            kind: training.optimizer,
-            betas: training.betas.into(),
-            epsilon: training.epsilon,
-            weight_decay: training.weight_decay,
-            max_grad_norm: training.max_grad_norm,
-        },
-        staleness: Staleness { rule: training.staleness, importance: training.importance_sampling.clone() },
-        temperature: config.agent.sampling.temperature,
-        micro_batch_tokens: training.micro_batch_tokens,
-        activation_checkpointing: training.activation_checkpointing,
-        undoable: true,
-    };
-    Backends {
-        tokenizer,
-        engine: Arc::new(move || Ok(Box::new(BatchEngine::new(&shape, text.clone(), limits)))),
-        learner: Arc::new(move || Ok(Box::new(PolicyLearner::new(base.clone(), settings.clone())?))),
-    }
-}
-
 /// The quick start's steps in a runtime of its own.
 pub(crate) async fn supervised(folder: &Path, course: Course) -> Steps {
     let config = quickstart(folder, course);
     let taken: Arc<Mutex<Vec<(Instant, f64, f64)>>> = Arc::default();
     let taking = taken.clone();
     let runtime = Runtime::builder()
-        .backends(backends(&config))
         .config(config)
         .on_update(move |update| {
             if let Update::Step(step) = update {
@@ -150,7 +107,7 @@ struct Talk {
 
 impl Hand {
     fn new(config: Config) -> Self {
-        let backends = backends(&config);
+        let backends = Backends::of(&config, model::load(&config.agent.model).unwrap(), None);
         let domain = std::fs::read_to_string(&config.environment.domain).unwrap();
         let spec = Arc::new(DomainSpec::from_yaml(&domain).unwrap());
         Self {

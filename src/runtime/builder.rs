@@ -68,6 +68,36 @@ pub struct Backends {
     pub learner: LearnerFactory,
 }
 
+impl Backends {
+    /// Those of a run that is given none: the engine and the learner of `model`, as `config` has them. It learns from `dataset` in place of
+    /// episodes, if there is one.
+    #[must_use]
+    pub fn of(config: &Config, model: Pretrained, dataset: Option<Dataset>) -> Self {
+        let tokenizer: Arc<dyn Tokenizer> = Arc::new(model.tokenizer.clone());
+        let engine = {
+            let (shape, tokenizer) = (model.weights.config.clone(), tokenizer.clone());
+            let limits = EngineLimits {
+                slots: config.supervision.max_live_episodes,
+                positions: config.agent.max_context,
+                step_tokens: STEP_TOKENS,
+            };
+            let build = move || -> Result<Box<dyn stateset_domain::Engine>, stateset_domain::EngineError> {
+                Ok(Box::new(BatchEngine::new(&shape, tokenizer.clone(), limits)))
+            };
+            Arc::new(build)
+        };
+        let settings = learner_settings(config);
+        let learner = move || -> Result<Box<dyn stateset_domain::Learner>, stateset_domain::LearnerError> {
+            let (model, settings) = (model.clone(), settings.clone());
+            Ok(Box::new(match dataset.clone() {
+                Some(dataset) => PolicyLearner::offline(model, settings, dataset)?,
+                None => PolicyLearner::new(model, settings)?,
+            }))
+        };
+        Self { tokenizer, engine, learner: Arc::new(learner) }
+    }
+}
+
 impl RuntimeBuilder {
     /// Lets the topology place actors of `kind`. To be called before a file that does so is read.
     #[must_use]
@@ -199,7 +229,7 @@ impl RuntimeBuilder {
                 let model = model.map_or_else(|| model::load(&config.agent.model), Ok)?;
                 let given = given(&config, &model, domain.as_ref())?;
                 digest = given.as_ref().and_then(|given| given.digest.clone());
-                own_backends(&config, model, given.map(|given| given.dataset))?
+                Backends::of(&config, model, given.map(|given| given.dataset))
             }
         };
         let environment = match (environment, &domain) {
@@ -342,31 +372,6 @@ fn given(config: &Config, model: &Pretrained, domain: Option<&Domain>) -> Result
     let ladder = domain.map(|domain| domain.ladder(config)).transpose()?;
     let unusable = |problems| Problems { file: "the configuration".into(), problems };
     Ok(data::given(config, &format, || ladder).map_err(unusable)?)
-}
-
-fn own_backends(config: &Config, model: Pretrained, dataset: Option<Dataset>) -> Result<Backends> {
-    let tokenizer: Arc<dyn Tokenizer> = Arc::new(model.tokenizer.clone());
-    let engine = {
-        let (shape, tokenizer) = (model.weights.config.clone(), tokenizer.clone());
-        let limits = EngineLimits {
-            slots: config.supervision.max_live_episodes,
-            positions: config.agent.max_context,
-            step_tokens: STEP_TOKENS,
-        };
-        let build = move || -> Result<Box<dyn stateset_domain::Engine>, stateset_domain::EngineError> {
-            Ok(Box::new(BatchEngine::new(&shape, tokenizer.clone(), limits)))
-        };
-        Arc::new(build)
-    };
-    let settings = learner_settings(config);
-    let learner = move || -> Result<Box<dyn stateset_domain::Learner>, stateset_domain::LearnerError> {
-        let (model, settings) = (model.clone(), settings.clone());
-        Ok(Box::new(match dataset.clone() {
-            Some(dataset) => PolicyLearner::offline(model, settings, dataset)?,
-            None => PolicyLearner::new(model, settings)?,
-        }))
-    };
-    Ok(Backends { tokenizer, engine, learner: Arc::new(learner) })
 }
 
 /// How a learner learns that is configured so.
