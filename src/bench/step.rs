@@ -16,7 +16,7 @@ use crate::runtime::learner_settings;
 /// How the learner is to learn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Learning {
-    /// Weight of KL from the reference; 0 asks no reference.
+    /// Weight of KL from the reference; at 0 that is asked about the first tokens only, for KL to be seen.
     pub(crate) beta: f64,
     /// Tokens of one forward pass.
     pub(crate) micro_batch_tokens: usize,

@@ -4,19 +4,7 @@ use super::arguments::Arguments;
 use super::array::Array;
 use super::device::{Device, DeviceError, Grid, launch};
 use super::source::ADVANTAGE;
-
-/// What an answer's distance from its group's mean is measured in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Baseline {
-    /// Reward.
-    Centred,
-    /// The group's sample standard deviation, plus 1e-4.
-    GroupStd,
-    /// The standard deviation of the group as a population, plus 1e-6.
-    GroupPopulationStd,
-    /// Reward, against the mean of the others: `G / (G - 1)` as far.
-    LeaveOneOut,
-}
+use crate::reference::Baseline;
 
 /// The advantage of every answer. Group `g` is `rewards[offsets[g]..offsets[g + 1]]`; one whose rewards are all equal gets 0. Answers in no
 /// group are left as they were.

@@ -43,7 +43,7 @@ mod shim;
 mod source;
 
 pub use adamw::{Clip, Moments, adamw, sum_of_squares};
-pub use advantage::{Baseline, gae, group_advantages};
+pub use advantage::{gae, group_advantages};
 pub use arguments::Arguments;
 pub use array::{Array, Element, Real};
 #[cfg(feature = "cuda")]
@@ -55,7 +55,7 @@ pub use gate::{gate, gate_backward};
 pub use gpu::Gpu;
 pub use log_prob::{LogProb, log_prob, log_prob_backward, log_prob_backward_in_place};
 pub use norm::{rms_norm, rms_norm_backward};
-pub use objective::{Clipping, Kl, Sums, Tokens, clipped_objective};
+pub use objective::{Clipping, Sums, Tokens, clipped_objective};
 #[cfg(feature = "cuda")]
 pub use probe::{Found, Missing, Report, probe};
 pub use rope::{Rope, rope};

@@ -4,17 +4,7 @@ use super::arguments::Arguments;
 use super::array::Array;
 use super::device::{Device, DeviceError, Grid, launch};
 use super::source::{OBJECTIVE, SUMS};
-
-/// How KL(policy, reference) is estimated at a token; see `docs/algorithms.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kl {
-    /// The log-ratio.
-    K1,
-    /// Half its square.
-    K2,
-    /// The log-ratio and what keeps it from being negative.
-    K3,
-}
+use crate::reference::Kl;
 
 /// The objective's constants.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -15,18 +15,18 @@ fn offsets(lengths: &[usize]) -> Vec<u32> {
     std::iter::once(0).chain(ends).collect()
 }
 
-const BASELINES: [(Baseline, cuda::Baseline, Advantage); 4] = [
-    (Baseline::Centred, cuda::Baseline::Centred, Advantage::Centred),
-    (Baseline::GroupStd, cuda::Baseline::GroupStd, Advantage::GroupStd),
-    (Baseline::GroupPopulationStd, cuda::Baseline::GroupPopulationStd, Advantage::GroupPopulationStd),
-    (Baseline::LeaveOneOut, cuda::Baseline::LeaveOneOut, Advantage::LeaveOneOut),
+const BASELINES: [(Baseline, Advantage); 4] = [
+    (Baseline::Centred, Advantage::Centred),
+    (Baseline::GroupStd, Advantage::GroupStd),
+    (Baseline::GroupPopulationStd, Advantage::GroupPopulationStd),
+    (Baseline::LeaveOneOut, Advantage::LeaveOneOut),
 ];
 
 fn group_case(lengths: &[usize], seed: u64, levels: f32) {
     let n: usize = lengths.iter().sum();
     // A few levels, so that some groups are flat.
     let rewards: Vec<f32> = numbers::<f32>(seed, n, levels).iter().map(|x| x.round() / 10.0).collect();
-    for (baseline, kind, algorithm) in BASELINES {
+    for (baseline, algorithm) in BASELINES {
         let mut rest = wide(&rewards);
         let groups: Vec<Vec<f64>> = lengths.iter().map(|length| rest.drain(..length).collect()).collect();
         let expected: Vec<f64> = groups.iter().flat_map(|group| reference::group_advantages(group, baseline)).collect();
@@ -38,7 +38,7 @@ fn group_case(lengths: &[usize], seed: u64, levels: f32) {
         for found in on_devices!(|device| {
             let mut advantages = blank::<_, f32>(device, n);
             let offsets = Array::from_slice(device, &offsets(lengths)).unwrap();
-            cuda::group_advantages(device, &upload(device, &rewards), &offsets, kind, &mut advantages).unwrap();
+            cuda::group_advantages(device, &upload(device, &rewards), &offsets, baseline, &mut advantages).unwrap();
             vec![download(device, &advantages)]
         }) {
             assert_close(&found[0], &expected, 2e-7);
@@ -93,8 +93,8 @@ fn objective_case(n: usize, dual_clip: Option<f32>, compared: bool, seed: u64) {
     // Two impossible log-probabilities have no difference; such tokens are left out, as are some others.
     let possible = |i: usize| [new[i], old[i], anchor[i]].iter().filter(|x| x.is_infinite()).count() < 2;
     let mask: Vec<u8> = (0..n).map(|i| u8::from(possible(i) && (i as u64 + seed) % 5 != 2)).collect();
-    for (kl, kind) in [(Kl::K1, cuda::Kl::K1), (Kl::K2, cuda::Kl::K2), (Kl::K3, cuda::Kl::K3)] {
-        let clipping = cuda::Clipping { low: 0.2, high: 0.28, dual_clip, kl: kind, kl_coef: 0.05 };
+    for kl in [Kl::K1, Kl::K2, Kl::K3] {
+        let clipping = cuda::Clipping { low: 0.2, high: 0.28, dual_clip, kl, kl_coef: 0.05 };
         let (low, high) = (f64::from(1.0 - 0.2f32), f64::from(1.0 + 0.28f32));
         let with = reference::Clipping {
             low: 1.0 - low,
@@ -190,7 +190,7 @@ fn offsets_beyond_the_end_stop_there() {
             (Array::from_slice(device, &[0, 2, 900]).unwrap(), Array::from_slice(device, &[1u8; 3]).unwrap());
         let (ones, zeros) = (upload(device, &[1.0f32, 0.0, 1.0]), upload(device, &[0.0f32; 3]));
         let (mut groups, mut tokens) = (blank::<_, f32>(device, 3), blank::<_, f32>(device, 3));
-        cuda::group_advantages(device, &ones, &offsets, cuda::Baseline::Centred, &mut groups).unwrap();
+        cuda::group_advantages(device, &ones, &offsets, Baseline::Centred, &mut groups).unwrap();
         cuda::gae(device, &ones, &zeros, &mask, &offsets, (1.0, 1.0), &mut tokens).unwrap();
         vec![download(device, &groups), download(device, &tokens)]
     }) {
