@@ -12,7 +12,7 @@ PEERS="$(cd "$PEERS" && pwd)"
 [ -x "$PEERS/venv/bin/python" ] || python3 -m venv "$PEERS/venv"
 # requirements.txt is the whole closure but for the CUDA libraries that torch asks for.
 "$PEERS/venv/bin/pip" install --quiet --no-deps --requirement "$here/requirements.txt"
-"$PEERS/venv/bin/python" "$here/cuda_stubs.py"
+"$PEERS/venv/bin/python" "$here/../../tests/parity/cuda_stand_ins.py"
 gcc -shared -fPIC -O1 -o "$PEERS/libmkl_on_amd.so" "$here/mkl_on_amd.c"
 "$PEERS/venv/bin/python" "$here/make_models.py"
 "$PEERS/venv/bin/python" -c 'import torch, transformers, trl
