@@ -12,7 +12,7 @@ const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 /// what went back to the kernel takes up to an eighth of a step. The environment's `MIMALLOC_PURGE_DELAY` has precedence.
 #[allow(unsafe_code)]
 fn keep_pages() {
-    // SAFETY: no other thread runs yet, and the number is that of an option in every version of the allocator.
+    // SAFETY: no other thread runs yet, and the number is that option's in both versions of the allocator that the crate carries.
     unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, -1) }
 }
 
