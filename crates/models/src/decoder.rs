@@ -68,6 +68,15 @@ impl<W> Decoder<W> {
     }
 }
 
+/// Which block it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Counted from the first.
+    pub index: usize,
+    /// Whether none follows.
+    pub last: bool,
+}
+
 /// The operations a decoder is made of. An executor knows which tokens it is run on and where they stand.
 pub trait Executor {
     /// Activations `[rows, width]`.
@@ -124,15 +133,15 @@ pub trait Executor {
     /// If the arithmetic fails.
     fn select(&mut self, x: Self::Tensor) -> Result<Self::Tensor, Self::Error>;
 
-    /// Block `index`, with these weights.
+    /// A block, with these weights.
     ///
     /// # Errors
     /// If the arithmetic fails.
-    fn block(&mut self, layer: &Layer<Self::Weight>, index: usize, x: Self::Tensor) -> Result<Self::Tensor, Self::Error>
+    fn block(&mut self, layer: &Layer<Self::Weight>, at: Place, x: Self::Tensor) -> Result<Self::Tensor, Self::Error>
     where
         Self: Sized,
     {
-        block(self, layer, index, x)
+        block(self, layer, at, x)
     }
 }
 
@@ -152,22 +161,23 @@ pub fn logits<E: Executor>(e: &mut E, decoder: &Decoder<E::Weight>) -> Result<E:
 pub fn states<E: Executor>(e: &mut E, decoder: &Decoder<E::Weight>) -> Result<E::Tensor, E::Error> {
     let mut x = e.embed(&decoder.embed)?;
     for (index, layer) in decoder.layers.iter().enumerate() {
-        x = e.block(layer, index, x)?;
+        x = e.block(layer, Place { index, last: index + 1 == decoder.layers.len() }, x)?;
     }
-    let selected = e.select(x)?;
-    e.norm(&selected, &decoder.norm)
+    e.norm(&x, &decoder.norm)
 }
 
-/// Attention and feed-forward, each added to what comes in.
+/// Attention and feed-forward, each added to what comes in. Of the last block only the selected rows go on after attention: nothing
+/// else of it is ever looked at.
 pub(crate) fn block<E: Executor>(
     e: &mut E,
     layer: &Layer<E::Weight>,
-    index: usize,
+    at: Place,
     x: E::Tensor,
 ) -> Result<E::Tensor, E::Error> {
     let normed = e.norm(&x, &layer.input_norm)?;
     let qkv = e.linear(normed, &layer.qkv)?;
-    let attended = e.attend(qkv, index)?;
+    let attended = e.attend(qkv, at.index)?;
+    let (attended, x) = if at.last { (e.select(attended)?, e.select(x)?) } else { (attended, x) };
     let x = e.linear_add(attended, &layer.output, x)?;
     let normed = e.norm(&x, &layer.post_norm)?;
     let gate_up = e.linear(normed, &layer.gate_up)?;

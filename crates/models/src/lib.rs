@@ -22,7 +22,7 @@ mod weights;
 pub use autograd::{Autograd, Recording};
 pub use config::{ConfigError, ModelConfig};
 pub use decode::{Decode, ServedWeights};
-pub use decoder::{Decoder, Executor, Layer, logits, states};
+pub use decoder::{Decoder, Executor, Layer, Place, logits, states};
 pub use packed_batch::PackedBatch;
 pub use pretrained::{ModelError, Pretrained};
 pub use sampling::{Choice, Sampler};

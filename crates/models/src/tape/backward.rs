@@ -50,9 +50,9 @@ impl Tape {
                     cpu::scatter_add_rows(&d_out, &self.pass.batch.rows, &mut dx, node.width);
                     flow[*x] = Some(dx);
                 }
-                Op::Block { x, layer, index } => {
+                Op::Block { x, layer, place } => {
                     let (mut inside, input) = self.of_block(self.needed(*x), node.width, Keep::Everything);
-                    let out = decoder::block(&mut inside, layer, *index, input)?;
+                    let out = decoder::block(&mut inside, layer, *place, input)?;
                     inside.finish(out);
                     flow[*x] = inside.backward(d_out, sums)?;
                 }

@@ -13,7 +13,7 @@ use stateset_kernels::cpu::{self, Packed, Rope};
 
 use crate::buffers::{Buffer, Buffers};
 use crate::ops::with_floats;
-use crate::{Executor, Layer, PackedBatch, decoder};
+use crate::{Executor, Layer, PackedBatch, Place, decoder};
 
 /// A weight, and which of the decoder's it is.
 #[derive(Clone)]
@@ -89,7 +89,7 @@ enum Op {
     Block {
         x: usize,
         layer: Layer<Weight>,
-        index: usize,
+        place: Place,
     },
 }
 
@@ -209,15 +209,15 @@ impl Executor for Tape {
         Ok(self.push(Op::Select { x: at }, width, out))
     }
 
-    fn block(&mut self, layer: &Layer<Weight>, index: usize, x: Slot) -> Result<Slot> {
+    fn block(&mut self, layer: &Layer<Weight>, place: Place, x: Slot) -> Result<Slot> {
         if self.keep != Keep::Blocks {
-            return decoder::block(self, layer, index, x);
+            return decoder::block(self, layer, place, x);
         }
         let (at, width) = (x.0, self.nodes[x.0].width);
         let input = self.release(x, true);
         let (mut inside, x) = self.of_block(input, width, Keep::Nothing);
-        let out = decoder::block(&mut inside, layer, index, x)?;
+        let out = decoder::block(&mut inside, layer, place, x)?;
         let out = inside.finish(out);
-        Ok(self.push_shared(Op::Block { x: at, layer: layer.clone(), index }, width, out))
+        Ok(self.push_shared(Op::Block { x: at, layer: layer.clone(), place }, width, out))
     }
 }
