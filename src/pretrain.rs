@@ -8,7 +8,7 @@ use serde_json::json;
 use stateset_chat::ChatFormat;
 use stateset_domain::{Artifact, Split, Stream};
 use stateset_environments::{DomainSpec, Environment, Ladder};
-use stateset_models::{HfTokenizer, HostWeights, ModelConfig, train_tokenizer, write_tensors};
+use stateset_models::{HfTokenizer, HostWeights, LlamaConfig, train_tokenizer, write_tensors};
 use stateset_training::{Demonstration, OptimizerSettings, Supervised, SupervisedReport, SupervisedSettings};
 use std::sync::Arc;
 
@@ -42,8 +42,8 @@ pub fn pretrain(
         train_tokenizer(&domain.corpus(), &SPECIAL, settings.model.vocab_size).context("training the tokenizer")?;
     let tokenizer = Arc::new(HfTokenizer::from_json(&tokenizer_json)?);
     let format = ChatFormat::new(tokenizer.clone())?;
-    let config = model_config(settings, tokenizer.vocab_size(), format.stop_tokens()[0]);
-    config.check()?;
+    let llama = model_config(settings, tokenizer.vocab_size(), format.stop_tokens()[0]);
+    let config = llama.decoder()?;
     let stream = Stream::new(settings.seed);
     let mut corpus = Corpus::new(settings, &domain, format, stream.fork(1))?;
     let weights = HostWeights::random(&config, INITIAL_STD, stream.fork(2));
@@ -53,7 +53,7 @@ pub fn pretrain(
         let report = rayon_scope(|| training.step(&batch)).with_context(|| format!("pre-training step {step}"))?;
         on_step(step, &report);
     }
-    files(&config, tokenizer_json, &training.weights()?)
+    files(&llama, tokenizer_json, &training.weights()?)
 }
 
 fn supervised(settings: &Pretraining) -> SupervisedSettings {
@@ -73,9 +73,9 @@ fn supervised(settings: &Pretraining) -> SupervisedSettings {
 }
 
 /// The vocabulary is padded to a multiple of 16, which products are fast at.
-fn model_config(settings: &Pretraining, tokens: usize, end: u32) -> ModelConfig {
+fn model_config(settings: &Pretraining, tokens: usize, end: u32) -> LlamaConfig {
     let model = &settings.model;
-    ModelConfig {
+    LlamaConfig {
         architectures: vec!["LlamaForCausalLM".into()],
         model_type: "llama".into(),
         vocab_size: tokens.next_multiple_of(16),
@@ -97,7 +97,7 @@ fn model_config(settings: &Pretraining, tokens: usize, end: u32) -> ModelConfig 
     }
 }
 
-fn files(config: &ModelConfig, tokenizer_json: Vec<u8>, weights: &HostWeights) -> Result<Vec<Artifact>> {
+fn files(config: &LlamaConfig, tokenizer_json: Vec<u8>, weights: &HostWeights) -> Result<Vec<Artifact>> {
     let tokenizer_config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": SPECIAL[5],

@@ -1,7 +1,7 @@
 //! Floating-point operations that must be done, two for each multiply-add.
 //!
 //! Counted are matrix products: projections over every position, attention over the positions that are seen, the head over the positions at
-//! which a token is scored. Norms, rotations, gates and softmax are not, nor is anything that is computed twice where once would do: a prompt
+//! which a token is scored, and so what stands behind the last block's attention. Norms, rotations, gates and softmax are not, nor is anything that is computed twice where once would do: a prompt
 //! that a group shares counts once. A gradient costs twice its forward pass.
 
 use std::ops::Range;
@@ -32,19 +32,24 @@ impl Conversations {
             // The first token of each reply to the shared beginning is drawn from the same row of logits.
             heads += scored.iter().sum::<usize>() - if shared > 0 { scored.len() - 1 } else { 0 };
         }
-        blocks + heads as f64 * 2.0 * (config.hidden_size * config.vocab_size) as f64
+        let each = feed(config) + config.hidden_size * config.vocab_size;
+        blocks + 2.0 * heads as f64 * each as f64
     }
 }
 
-/// Operations of every block over `positions` of one conversation.
+/// Weights of a block that stand behind attention: of the last block, only what is scored goes through them.
+fn feed(config: &ModelConfig) -> usize {
+    let (hidden, queries) = (config.hidden_size, config.num_attention_heads * config.head_dim);
+    queries * hidden + 3 * hidden * config.intermediate_size
+}
+
+/// Operations of every block over `positions` of one conversation, but for what stands behind the last one's attention.
 fn over(config: &ModelConfig, positions: Range<usize>) -> f64 {
-    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-    let queries = config.num_attention_heads * config.head_dim();
-    let weights = hidden * config.qkv_rows() + queries * hidden + 3 * hidden * inner;
+    let (layers, queries) = (config.num_hidden_layers(), config.num_attention_heads * config.head_dim);
+    let weights = layers * config.hidden_size * config.qkv_rows() + (layers - 1) * feed(config);
     // Position t sees t + 1 keys, and as many values.
     let seen = positions.end * (positions.end + 1) / 2 - positions.start * (positions.start + 1) / 2;
-    let each = 2 * weights * positions.len() + 4 * queries * seen;
-    each as f64 * config.num_hidden_layers as f64
+    (2 * weights * positions.len() + 4 * layers * queries * seen) as f64
 }
 
 #[cfg(test)]
@@ -54,13 +59,16 @@ mod tests {
 
     fn config() -> ModelConfig {
         let config = "A".parse::<Shape>().unwrap().config().unwrap();
+        let layers = config.layers[..3].to_vec();
+        let (hidden_size, intermediate_size, vocab_size) = (8, 10, 20);
         ModelConfig {
-            hidden_size: 8,
+            hidden_size,
             num_attention_heads: 2,
             num_key_value_heads: 1,
-            intermediate_size: 10,
-            num_hidden_layers: 3,
-            vocab_size: 20,
+            head_dim: 4,
+            intermediate_size,
+            layers,
+            vocab_size,
             ..config
         }
     }
@@ -68,10 +76,10 @@ mod tests {
     #[test]
     fn operations_of_two_tokens_by_hand() {
         // Head width 4. Weights of a block: qkv 8 x (2 + 2) x 4 = 128, output 8 x 8 = 64, gate, up and down 3 x 8 x 10 = 240; 432 in all.
-        // Two tokens: 2 x 2 x 432 = 1728. Attention: the first sees 1, the second 2, so 4 x 8 x 3 = 96. Three blocks: 3 x 1824 = 5472.
-        // One scored token: 2 x 8 x 20 = 320.
+        // Two tokens through two blocks and the last one's qkv: 2 x 2 x (2 x 432 + 128) = 3968. Attention: the first sees 1, the second 2,
+        // so 4 x 8 x 3 in each of three blocks = 288. One scored token: 2 x (64 + 240 + 8 x 20) = 928.
         let one = Conversations { positions: vec![2], scored: vec![1], group: 1, shared: 0 };
-        assert_eq!(one.forward(&config()), 5792.0);
+        assert_eq!(one.forward(&config()), 5184.0);
     }
 
     #[test]

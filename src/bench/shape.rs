@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use stateset_domain::Stream;
-use stateset_models::{HostWeights, ModelConfig, Pretrained, read_tensors};
+use stateset_models::{HostWeights, LlamaConfig, ModelConfig, Pretrained, read_tensors};
 
 use super::Refused;
 use crate::config::{nearest, quoted};
@@ -44,8 +44,8 @@ static KNOWN: [Known; 3] = [
 ];
 
 impl Known {
-    fn config(&self) -> ModelConfig {
-        ModelConfig {
+    fn config(&self) -> LlamaConfig {
+        LlamaConfig {
             architectures: vec!["LlamaForCausalLM".into()],
             model_type: "llama".into(),
             vocab_size: self.vocabulary,
@@ -114,7 +114,7 @@ impl Shape {
     /// Its dimensions.
     pub(crate) fn config(&self) -> Result<ModelConfig> {
         match self {
-            Self::Known(known) => Ok(known.config()),
+            Self::Known(known) => Ok(known.config().decoder()?),
             Self::Folder(path) => {
                 let path = path.join("config.json");
                 let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -7,7 +7,11 @@
 pub mod cpu;
 #[cfg(any(feature = "cuda", feature = "shim"))]
 pub mod cuda;
+mod gating;
 pub mod reference;
+mod scoring;
 mod segment;
 
+pub use gating::Gating;
+pub use scoring::Scoring;
 pub use segment::Segment;

@@ -1,6 +1,6 @@
 //! The decoder with gradients.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, InplaceOp1, Result, Tensor, Var};
@@ -9,16 +9,16 @@ use stateset_kernels::cpu::{Packed, Rope};
 use crate::buffers::Buffers;
 use crate::ops::{Linear, LinearLogProb, with_floats};
 use crate::tape::{Keep, Pass, Tape, Weight};
-use crate::{Decoder, HostWeights, ModelConfig, PackedBatch, decoder};
+use crate::{Decoder, HostWeights, ModelConfig, PackedBatch, executor};
 
 /// A trainable decoder.
 ///
 /// States come from a tape of our own, which is walked back by [`Recording::backward`]. What is put on the states (a head, a loss) is
 /// a matter of candle's, which says what gradient they have.
 pub struct Autograd {
-    config: ModelConfig,
+    config: Arc<ModelConfig>,
     variables: Decoder<Var>,
-    rope: Arc<Rope>,
+    ropes: Mutex<Arc<[Rope]>>,
     buffers: Buffers,
     checkpoints: bool,
 }
@@ -65,8 +65,8 @@ impl Autograd {
             let shape = shapes.next().expect("parameters and values are in the same order");
             Var::from_slice(values, shape, &Device::Cpu)
         })?;
-        let rope = Rope::new(config.max_position_embeddings, config.head_dim(), config.rope_theta);
-        Ok(Self { config, variables, rope: Arc::new(rope), buffers: Buffers::default(), checkpoints: false })
+        let ropes = Mutex::new(config.ropes(0).into());
+        Ok(Self { config: Arc::new(config), variables, ropes, buffers: Buffers::default(), checkpoints: false })
     }
 
     /// The same, that takes turns with `other` in using its memory, and keeps as much of it.
@@ -100,7 +100,7 @@ impl Autograd {
     /// If a tensor cannot be read.
     pub fn weights(&self) -> Result<HostWeights> {
         let values = self.variables.try_map(|var| with_floats(var.as_tensor(), <[f32]>::to_vec))?;
-        Ok(HostWeights { config: self.config.clone(), values })
+        Ok(HostWeights { config: ModelConfig::clone(&self.config), values })
     }
 
     /// The last state of every row that predicts a scored token `[scored, hidden]`. No gradient leads through it.
@@ -136,19 +136,28 @@ impl Autograd {
             segments: batch.segments.clone(),
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
-            head_dim: config.head_dim(),
+            head_dim: config.head_dim,
         };
-        let pass = Pass { batch: batch.clone(), packed, rope: self.rope.clone(), eps: config.rms_norm_eps as f32 };
+        let pass = Pass { batch: batch.clone(), packed, ropes: self.ropes(longest), config: self.config.clone() };
         let mut indices = 0..;
         let weights = self.variables.try_map(|var| {
-            let index = indices.next().expect("there is no last number");
-            Ok::<_, candle_core::Error>(Weight { index, var: var.clone() })
+            let sum = indices.next();
+            Ok::<_, candle_core::Error>(Weight { sum, var: var.clone(), adapters: [].into() })
         })?;
         let mut tape = Tape::new(pass, self.buffers.clone(), keep);
-        let states = decoder::states(&mut tape, &weights)?;
+        let states = executor::states(&mut tape, &weights)?;
         let states = tape.finish(states);
         let states = Tensor::from_slice(&states, (batch.rows.len(), config.hidden_size), &Device::Cpu)?;
         Ok((tape, states))
+    }
+
+    /// Tables of at least so many positions. They grow with what is asked: contexts are often far longer than any sequence.
+    fn ropes(&self, positions: usize) -> Arc<[Rope]> {
+        let mut held = self.ropes.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.iter().any(|rope| rope.positions() < positions) {
+            *held = self.config.ropes(positions.next_power_of_two()).into();
+        }
+        held.clone()
     }
 
     /// Logits `[scored, vocab]` of [`states`](Self::states).
@@ -156,7 +165,9 @@ impl Autograd {
     /// # Errors
     /// If the arithmetic fails.
     pub fn logits(&self, states: &Tensor) -> Result<Tensor> {
-        states.apply_op2(self.variables.head(), Linear)
+        let logits = states.apply_op2(self.variables.head(), Linear)?;
+        let Some(cap) = self.config.logit_soft_cap else { return Ok(logits) };
+        (logits / f64::from(cap))?.tanh()? * f64::from(cap)
     }
 
     /// Log-probability (row 0) and entropy (row 1) of every scored token, nats, `[2, scored]`, under the distribution at
@@ -175,7 +186,10 @@ impl Autograd {
     /// If the arithmetic fails.
     pub fn log_probs_of(&self, states: &Tensor, batch: &PackedBatch, temperature: f32) -> Result<Tensor> {
         let (targets, again) = (batch.targets.as_slice().into(), states.track_op());
-        states.apply_op2(self.variables.head(), LinearLogProb::new(targets, temperature, again))
+        states.apply_op2(
+            self.variables.head(),
+            LinearLogProb::new(targets, temperature, self.config.logit_soft_cap, again),
+        )
     }
 
     /// Runs `update` on the values of one variable, in place.

@@ -3,33 +3,39 @@
 //! Buffers circulate: an operation takes its output from a pool and gives its input back, so a step allocates nothing once the pool
 //! has grown to the widest batch. Weights are laid out once per version, in the order in which products of few rows read them.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use stateset_domain::NamedTensor;
+use stateset_kernels::Scoring;
 use stateset_kernels::cpu::{self, KvCache, Panels, Rope, Row};
 
+use crate::decoder::{Experts, Linear};
+use crate::executor::{Executor, states};
+use crate::mixture::Visits;
 use crate::weights::parts_of;
-use crate::{Decoder, Executor, ModelConfig, WeightError, decoder};
+use crate::{Decoder, ModelConfig, WeightError};
 
 /// Weights laid out for decoding, at one version.
 #[derive(Debug)]
 pub struct ServedWeights(Decoder<Served>);
 
-/// A norm has values, a matrix that is multiplied with has panels, and an embedding that is also the head has both.
+/// Norms and biases have values, a matrix that is multiplied with has panels (a set for each expert), and an embedding that is also the
+/// head has both.
 #[derive(Debug)]
 struct Served {
     values: Option<Arc<[f32]>>,
-    panels: Option<Panels>,
+    panels: Vec<Panels>,
 }
 
 impl Served {
     fn values(&self) -> &[f32] {
-        self.values.as_ref().expect("norms and embeddings are kept as they are")
+        self.values.as_ref().expect("norms, biases and embeddings are kept as they are")
     }
 
     fn panels(&self) -> &Panels {
-        self.panels.as_ref().expect("matrices are laid out")
+        self.panels.first().expect("matrices are laid out")
     }
 }
 
@@ -39,25 +45,38 @@ impl ServedWeights {
     /// # Errors
     /// [`WeightError`], naming the tensor.
     pub fn new(config: &ModelConfig, tensors: &[NamedTensor]) -> Result<Self, WeightError> {
-        let embedding = config.parameters().embed.name;
-        let lay_out = |parts: &Vec<&NamedTensor>| {
-            let [first, ..] = parts.as_slice() else { unreachable!("a parameter has parts") };
-            let (is_matrix, is_embedding) = (first.shape.len() == 2, first.name == embedding);
-            let is_factor = is_matrix && (!is_embedding || config.tie_word_embeddings);
-            let matrices: Vec<&[f32]> = parts.iter().map(|part| &*part.data).collect();
-            Ok(Served {
-                values: (is_embedding || !is_matrix).then(|| Arc::clone(&first.data)),
-                panels: is_factor.then(|| Panels::new(&matrices, first.shape[1])),
-            })
+        let parameters = config.parameters();
+        let mut shapes = parameters.iter();
+        let lay_out = |parts: &Vec<Cow<'_, [f32]>>| {
+            let parameter = shapes.next().expect("parameters and parts are in the same order");
+            let is_embedding = parameter.name == parameters.embed.name;
+            let is_factor = parameter.is_matrix() && (!is_embedding || config.tie_word_embeddings);
+            let values = is_embedding || !parameter.is_matrix();
+            let panels = if is_factor { panels(parts, parameter.shape[1], parameter.groups) } else { Vec::new() };
+            Ok(Served { values: values.then(|| parts.concat().into()), panels })
         };
         parts_of(config, tensors)?.try_map(lay_out).map(Self)
+    }
+}
+
+/// Panels of every group of matrices with so many columns, stacked from `parts`.
+fn panels(parts: &[Cow<'_, [f32]>], columns: usize, groups: usize) -> Vec<Panels> {
+    match parts {
+        // All groups are one tensor.
+        [whole] => whole.chunks_exact(whole.len() / groups).map(|group| Panels::new(&[group], columns)).collect(),
+        _ => {
+            let group =
+                |parts: &[Cow<'_, [f32]>]| Panels::new(&parts.iter().map(|part| &**part).collect::<Vec<_>>(), columns);
+            parts.chunks(parts.len() / groups).map(group).collect()
+        }
     }
 }
 
 /// Runs steps of rows over the caches of many conversations.
 pub struct Decode {
     config: ModelConfig,
-    rope: Rope,
+    /// The tables of the configuration, and one that turns nothing.
+    ropes: Vec<Rope>,
     caches: Vec<KvCache>,
     pool: Vec<Vec<f32>>,
 }
@@ -66,9 +85,10 @@ impl Decode {
     /// Room for `slots` conversations of `positions` tokens each.
     #[must_use]
     pub fn new(config: &ModelConfig, slots: usize, positions: usize) -> Self {
-        let cache = KvCache::new(slots, config.num_key_value_heads, config.head_dim(), positions);
-        let rope = Rope::new(positions, config.head_dim(), config.rope_theta);
-        Self { config: config.clone(), rope, caches: vec![cache; config.num_hidden_layers], pool: Vec::new() }
+        // One by one, since a copy would touch pages that a short conversation never needs.
+        let cache = |_| KvCache::new(slots, config.num_key_value_heads, config.head_dim, positions);
+        let (ropes, caches) = (config.ropes(positions), (0..config.num_hidden_layers()).map(cache).collect());
+        Self { config: config.clone(), ropes, caches, pool: Vec::new() }
     }
 
     /// Logits `[selected, vocab]` after `tokens`, which stand at `rows`; `selected` are indices into `rows`. A slot's rows must come in
@@ -79,7 +99,11 @@ impl Decode {
     #[must_use]
     pub fn step(&mut self, weights: &ServedWeights, tokens: &[u32], rows: &[Row], selected: &[usize]) -> Vec<f32> {
         let mut pass = Pass { run: self, tokens, rows, selected };
-        let Ok(logits) = decoder::logits(&mut pass, &weights.0);
+        let Ok(states) = states(&mut pass, &weights.0);
+        let mut logits = pass.project(states, weights.0.head().panels());
+        if let Some(cap) = self.config.logit_soft_cap {
+            cpu::cap_logits(&mut logits, cap);
+        }
         logits
     }
 
@@ -115,16 +139,45 @@ struct Pass<'a> {
     selected: &'a [usize],
 }
 
+impl Pass<'_> {
+    /// `x w^T`; `x` is used up.
+    fn project(&mut self, x: Vec<f32>, panels: &Panels) -> Vec<f32> {
+        let mut y = self.run.take(x.len() / panels.inputs() * panels.outputs());
+        cpu::multiply(&x, panels, &mut y, false);
+        self.run.recycle(x);
+        y
+    }
+
+    /// Every visit's projection by its expert; `x` is used up.
+    fn per_expert(&mut self, x: Vec<f32>, visits: &Visits, linear: &Linear<Served>) -> Vec<f32> {
+        let (panels, experts) = (linear.weight.panels(), linear.weight.panels.len());
+        let (k, n) = (panels.inputs(), panels.outputs());
+        let mut y = self.run.take(x.len() / k * n);
+        for (expert, at) in visits.by_expert() {
+            let (x, y) = (&x[at.start * k..at.end * k], &mut y[at.start * n..at.end * n]);
+            cpu::multiply(x, &linear.weight.panels[expert], y, false);
+            if let Some(bias) = &linear.bias {
+                cpu::add_bias(y, &bias.values()[expert * bias.values().len() / experts..][..n]);
+            }
+        }
+        self.run.recycle(x);
+        y
+    }
+}
+
 impl Executor for Pass<'_> {
     type Tensor = Vec<f32>;
     type Weight = Served;
     type Error = Infallible;
 
     fn embed(&mut self, weight: &Served) -> Result<Vec<f32>, Infallible> {
-        let h = self.run.config.hidden_size;
+        let (h, scale) = (self.run.config.hidden_size, self.run.config.embedding_scale);
         let mut x = self.run.take(self.tokens.len() * h);
         for (row, token) in x.chunks_exact_mut(h).zip(self.tokens) {
             row.copy_from_slice(&weight.values()[*token as usize * h..][..h]);
+        }
+        if scale != 1.0 {
+            x.iter_mut().for_each(|x| *x *= scale);
         }
         Ok(x)
     }
@@ -136,24 +189,69 @@ impl Executor for Pass<'_> {
         Ok(y)
     }
 
-    fn linear(&mut self, x: Vec<f32>, weight: &Served) -> Result<Vec<f32>, Infallible> {
-        let panels = weight.panels();
-        let mut y = self.run.take(x.len() / panels.inputs() * panels.outputs());
-        cpu::multiply(&x, panels, &mut y, false);
-        self.run.recycle(x);
+    fn copy(&mut self, x: &Vec<f32>) -> Result<Vec<f32>, Infallible> {
+        let mut y = self.run.take(x.len());
+        y.copy_from_slice(x);
         Ok(y)
     }
 
-    fn linear_add(&mut self, x: Vec<f32>, weight: &Served, mut residual: Vec<f32>) -> Result<Vec<f32>, Infallible> {
-        cpu::multiply(&x, weight.panels(), &mut residual, true);
+    fn linear(
+        &mut self,
+        x: Vec<f32>,
+        Linear { weight, bias }: &Linear<Served>,
+        residual: Option<Vec<f32>>,
+    ) -> Result<Vec<f32>, Infallible> {
+        let mut y = match residual {
+            None => self.project(x, weight.panels()),
+            Some(mut residual) => {
+                cpu::multiply(&x, weight.panels(), &mut residual, true);
+                self.run.recycle(x);
+                residual
+            }
+        };
+        if let Some(bias) = bias {
+            cpu::add_bias(&mut y, bias.values());
+        }
+        Ok(y)
+    }
+
+    fn add_normed(
+        &mut self,
+        mut x: Vec<f32>,
+        norm: Option<&Served>,
+        mut residual: Vec<f32>,
+    ) -> Result<Vec<f32>, Infallible> {
+        if let Some(norm) = norm {
+            let normed = self.norm(&x, norm)?;
+            self.run.recycle(std::mem::replace(&mut x, normed));
+        }
+        residual.iter_mut().zip(&x).for_each(|(residual, x)| *residual += x);
         self.run.recycle(x);
         Ok(residual)
     }
 
-    fn attend(&mut self, qkv: Vec<f32>, layer: usize) -> Result<Vec<f32>, Infallible> {
+    fn norm_heads(&mut self, qkv: Vec<f32>, [queries, keys]: &[Served; 2]) -> Result<Vec<f32>, Infallible> {
+        let mut y = self.run.take(qkv.len());
+        let config = &self.run.config;
+        let spans = config.head_spans(queries.values(), keys.values());
+        cpu::norm_columns(&qkv, config.qkv_rows(), &spans, config.rms_norm_eps as f32, &mut y);
+        self.run.recycle(qkv);
+        Ok(y)
+    }
+
+    fn attend(&mut self, qkv: Vec<f32>, layer: usize, sinks: Option<&Served>) -> Result<Vec<f32>, Infallible> {
         let heads = self.run.config.num_attention_heads;
-        let mut out = self.run.take(self.rows.len() * heads * self.run.config.head_dim());
-        cpu::decode_attention(&mut self.run.caches[layer], &self.run.rope, heads, self.rows, &qkv, &mut out);
+        let mut out = self.run.take(self.rows.len() * heads * self.run.config.head_dim);
+        let Decode { config, ropes, caches, .. } = &mut *self.run;
+        let (attention, kind) = (&config.attention, &config.layers[layer]);
+        let scoring = Scoring {
+            scale: attention.scale,
+            window: kind.window,
+            soft_cap: attention.soft_cap,
+            sinks: sinks.map(Served::values),
+        };
+        let rope = &ropes[kind.rope.unwrap_or(ropes.len() - 1)];
+        cpu::decode_attention(&mut caches[layer], rope, scoring, heads, self.rows, &qkv, &mut out);
         self.run.recycle(qkv);
         Ok(out)
     }
@@ -161,15 +259,40 @@ impl Executor for Pass<'_> {
     fn gate(&mut self, gate_up: Vec<f32>) -> Result<Vec<f32>, Infallible> {
         let n = self.run.config.intermediate_size;
         let mut y = self.run.take(gate_up.len() / 2);
-        cpu::gate(&gate_up, &mut y, n);
+        cpu::gate(self.run.config.gating, &gate_up, &mut y, n);
         self.run.recycle(gate_up);
         Ok(y)
+    }
+
+    fn experts(&mut self, x: Vec<f32>, experts: &Experts<Served>) -> Result<Vec<f32>, Infallible> {
+        let mixture = self.run.config.experts.expect("layers with experts have a mixture");
+        let hidden = self.run.config.hidden_size;
+        let mut logits = self.run.take(x.len() / hidden * mixture.count);
+        cpu::multiply(&x, experts.router.weight.panels(), &mut logits, false);
+        if let Some(bias) = &experts.router.bias {
+            cpu::add_bias(&mut logits, bias.values());
+        }
+        let routes = cpu::route(&logits, mixture.count, mixture.each, mixture.normed);
+        self.run.recycle(logits);
+        let visits = Visits::new(&routes, mixture.count);
+        let mut gathered = self.run.take(visits.rows.len() * hidden);
+        cpu::gather_rows(&x, &visits.rows, &mut gathered, hidden);
+        let gate_up = self.per_expert(gathered, &visits, &experts.gate_up);
+        let mut gated = self.run.take(gate_up.len() / 2);
+        cpu::gate(self.run.config.gating, &gate_up, &mut gated, mixture.intermediate);
+        self.run.recycle(gate_up);
+        let found = self.per_expert(gated, &visits, &experts.down);
+        let mut out = x;
+        out.fill(0.0);
+        visits.bring(&found, |place| routes.weights[place], &mut out, hidden);
+        self.run.recycle(found);
+        Ok(out)
     }
 
     fn select(&mut self, x: Vec<f32>) -> Result<Vec<f32>, Infallible> {
         let h = x.len() / self.rows.len().max(1);
         let mut y = self.run.take(self.selected.len() * h);
-        for (row, from) in y.chunks_exact_mut(h).zip(self.selected) {
+        for (row, from) in y.chunks_exact_mut(h.max(1)).zip(self.selected) {
             row.copy_from_slice(&x[from * h..][..h]);
         }
         self.run.recycle(x);

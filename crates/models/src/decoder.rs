@@ -1,4 +1,5 @@
-//! The decoder, once: RMSNorm, rotary grouped-query attention, SwiGLU, residuals (Touvron et al., arXiv:2302.13971).
+//! The decoder, once, for every family: norms, rotary grouped-query attention, gated feed-forward or experts, residuals
+//! (Touvron et al., arXiv:2302.13971). What a family does not have is absent from its [`Layer`].
 
 /// The weights of a decoder, of whatever kind an executor works with.
 #[derive(Debug, Clone)]
@@ -17,17 +18,98 @@ pub struct Decoder<W> {
 #[derive(Debug, Clone)]
 pub struct Layer<W> {
     /// Norm before attention `[hidden]`.
-    pub input_norm: W,
+    pub input_norm: Option<W>,
     /// Queries, keys and values `[(heads + 2 kv_heads) * head_dim, hidden]`.
-    pub qkv: W,
+    pub qkv: Linear<W>,
+    /// Norms of queries and of keys, `[head_dim]` or as wide as all heads.
+    pub head_norms: Option<[W; 2]>,
+    /// What every head gives to nothing `[heads]`.
+    pub sinks: Option<W>,
     /// Attention output `[hidden, heads * head_dim]`.
-    pub output: W,
+    pub output: Linear<W>,
+    /// Norm of that output `[hidden]`.
+    pub output_norm: Option<W>,
     /// Norm before the feed-forward `[hidden]`.
-    pub post_norm: W,
-    /// Gate above up `[2 * intermediate, hidden]`.
-    pub gate_up: W,
-    /// Feed-forward output `[hidden, intermediate]`.
-    pub down: W,
+    pub feed_norm: Option<W>,
+    /// The feed-forward.
+    pub feed: Feed<W>,
+    /// Norm of what it found `[hidden]`.
+    pub fed_norm: Option<W>,
+}
+
+/// A projection.
+#[derive(Debug, Clone)]
+pub struct Linear<W> {
+    /// `[outputs, inputs]`.
+    pub weight: W,
+    /// `[outputs]`.
+    pub bias: Option<W>,
+}
+
+/// What stands behind attention.
+#[derive(Debug, Clone)]
+pub enum Feed<W> {
+    /// One for all tokens.
+    Dense {
+        /// Gate above up `[2 * intermediate, hidden]`.
+        gate_up: Linear<W>,
+        /// Output `[hidden, intermediate]`.
+        down: Linear<W>,
+    },
+    /// Several, of which a token goes to a few.
+    Experts(Experts<W>),
+}
+
+/// A mixture of experts. Their matrices stand above one another.
+#[derive(Debug, Clone)]
+pub struct Experts<W> {
+    /// Logits of the experts `[experts, hidden]`.
+    pub router: Linear<W>,
+    /// `[experts * 2 * intermediate, hidden]`.
+    pub gate_up: Linear<W>,
+    /// `[experts * hidden, intermediate]`.
+    pub down: Linear<W>,
+}
+
+impl<W> Linear<W> {
+    fn try_map<'a, V, E>(&'a self, f: &mut impl FnMut(&'a W) -> Result<V, E>) -> Result<Linear<V>, E> {
+        Ok(Linear { weight: f(&self.weight)?, bias: self.bias.as_ref().map(f).transpose()? })
+    }
+}
+
+impl<W> Feed<W> {
+    fn try_map<'a, V, E>(&'a self, f: &mut impl FnMut(&'a W) -> Result<V, E>) -> Result<Feed<V>, E> {
+        Ok(match self {
+            Self::Dense { gate_up, down } => Feed::Dense { gate_up: gate_up.try_map(f)?, down: down.try_map(f)? },
+            Self::Experts(Experts { router, gate_up, down }) => Feed::Experts(Experts {
+                router: router.try_map(f)?,
+                gate_up: gate_up.try_map(f)?,
+                down: down.try_map(f)?,
+            }),
+        })
+    }
+}
+
+impl<W> Layer<W> {
+    fn try_map<'a, V, E>(&'a self, f: &mut impl FnMut(&'a W) -> Result<V, E>) -> Result<Layer<V>, E> {
+        let input_norm = self.input_norm.as_ref().map(&mut *f).transpose()?;
+        let qkv = self.qkv.try_map(f)?;
+        let head_norms = match &self.head_norms {
+            Some([queries, keys]) => Some([f(queries)?, f(keys)?]),
+            None => None,
+        };
+        Ok(Layer {
+            input_norm,
+            qkv,
+            head_norms,
+            sinks: self.sinks.as_ref().map(&mut *f).transpose()?,
+            output: self.output.try_map(f)?,
+            output_norm: self.output_norm.as_ref().map(&mut *f).transpose()?,
+            feed_norm: self.feed_norm.as_ref().map(&mut *f).transpose()?,
+            feed: self.feed.try_map(f)?,
+            fed_norm: self.fed_norm.as_ref().map(&mut *f).transpose()?,
+        })
+    }
 }
 
 impl<W> Decoder<W> {
@@ -38,149 +120,23 @@ impl<W> Decoder<W> {
 
     /// Every weight, in a fixed order.
     pub fn iter(&self) -> impl Iterator<Item = &W> {
-        let layers = self.layers.iter().flat_map(|layer| {
-            let Layer { input_norm, qkv, output, post_norm, gate_up, down } = layer;
-            [input_norm, qkv, output, post_norm, gate_up, down]
+        let mut all = Vec::new();
+        let Ok(_) = self.try_map(|weight| {
+            all.push(weight);
+            Ok::<_, std::convert::Infallible>(())
         });
-        std::iter::once(&self.embed).chain(layers).chain(std::iter::once(&self.norm)).chain(&self.head)
+        all.into_iter()
     }
 
     /// A decoder of the same shape, made weight by weight in the order of [`iter`](Self::iter).
     ///
     /// # Errors
     /// The first error of `f`.
-    pub fn try_map<V, E>(&self, mut f: impl FnMut(&W) -> Result<V, E>) -> Result<Decoder<V>, E> {
+    pub fn try_map<'a, V, E>(&'a self, mut f: impl FnMut(&'a W) -> Result<V, E>) -> Result<Decoder<V>, E> {
         let embed = f(&self.embed)?;
-        let mut layers = Vec::with_capacity(self.layers.len());
-        for layer in &self.layers {
-            layers.push(Layer {
-                input_norm: f(&layer.input_norm)?,
-                qkv: f(&layer.qkv)?,
-                output: f(&layer.output)?,
-                post_norm: f(&layer.post_norm)?,
-                gate_up: f(&layer.gate_up)?,
-                down: f(&layer.down)?,
-            });
-        }
+        let layers = self.layers.iter().map(|layer| layer.try_map(&mut f)).collect::<Result<_, E>>()?;
         let norm = f(&self.norm)?;
         let head = self.head.as_ref().map(f).transpose()?;
         Ok(Decoder { embed, layers, norm, head })
     }
-}
-
-/// Which block it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Counted from the first.
-    pub index: usize,
-    /// Whether none follows.
-    pub last: bool,
-}
-
-/// The operations a decoder is made of. An executor knows which tokens it is run on and where they stand.
-pub trait Executor {
-    /// Activations `[rows, width]`.
-    type Tensor;
-    /// A weight.
-    type Weight;
-    /// Why an operation failed.
-    type Error;
-
-    /// The embeddings of the tokens `[tokens, hidden]`.
-    ///
-    /// # Errors
-    /// If the arithmetic fails, as for every operation here.
-    fn embed(&mut self, weight: &Self::Weight) -> Result<Self::Tensor, Self::Error>;
-
-    /// Root-mean-square norm of every row.
-    ///
-    /// # Errors
-    /// If the arithmetic fails.
-    fn norm(&mut self, x: &Self::Tensor, weight: &Self::Weight) -> Result<Self::Tensor, Self::Error>;
-
-    /// `x w^T`.
-    ///
-    /// # Errors
-    /// If the arithmetic fails.
-    fn linear(&mut self, x: Self::Tensor, weight: &Self::Weight) -> Result<Self::Tensor, Self::Error>;
-
-    /// `residual + x w^T`.
-    ///
-    /// # Errors
-    /// If the arithmetic fails.
-    fn linear_add(
-        &mut self,
-        x: Self::Tensor,
-        weight: &Self::Weight,
-        residual: Self::Tensor,
-    ) -> Result<Self::Tensor, Self::Error>;
-
-    /// Rotary causal attention of block `layer`, from fused queries, keys and values.
-    ///
-    /// # Errors
-    /// If the arithmetic fails.
-    fn attend(&mut self, qkv: Self::Tensor, layer: usize) -> Result<Self::Tensor, Self::Error>;
-
-    /// `silu(gate) * up`.
-    ///
-    /// # Errors
-    /// If the arithmetic fails.
-    fn gate(&mut self, gate_up: Self::Tensor) -> Result<Self::Tensor, Self::Error>;
-
-    /// Only the rows whose next token matters.
-    ///
-    /// # Errors
-    /// If the arithmetic fails.
-    fn select(&mut self, x: Self::Tensor) -> Result<Self::Tensor, Self::Error>;
-
-    /// A block, with these weights.
-    ///
-    /// # Errors
-    /// If the arithmetic fails.
-    fn block(&mut self, layer: &Layer<Self::Weight>, at: Place, x: Self::Tensor) -> Result<Self::Tensor, Self::Error>
-    where
-        Self: Sized,
-    {
-        block(self, layer, at, x)
-    }
-}
-
-/// Logits `[selected rows, vocab]`.
-///
-/// # Errors
-/// The executor's.
-pub fn logits<E: Executor>(e: &mut E, decoder: &Decoder<E::Weight>) -> Result<E::Tensor, E::Error> {
-    let states = states(e, decoder)?;
-    e.linear(states, decoder.head())
-}
-
-/// What heads are put on: the normed last state of every selected row `[selected rows, hidden]`.
-///
-/// # Errors
-/// The executor's.
-pub fn states<E: Executor>(e: &mut E, decoder: &Decoder<E::Weight>) -> Result<E::Tensor, E::Error> {
-    let mut x = e.embed(&decoder.embed)?;
-    for (index, layer) in decoder.layers.iter().enumerate() {
-        x = e.block(layer, Place { index, last: index + 1 == decoder.layers.len() }, x)?;
-    }
-    e.norm(&x, &decoder.norm)
-}
-
-/// Attention and feed-forward, each added to what comes in. Of the last block only the selected rows go on after attention: nothing
-/// else of it is ever looked at.
-pub(crate) fn block<E: Executor>(
-    e: &mut E,
-    layer: &Layer<E::Weight>,
-    at: Place,
-    x: E::Tensor,
-) -> Result<E::Tensor, E::Error> {
-    let normed = e.norm(&x, &layer.input_norm)?;
-    let qkv = e.linear(normed, &layer.qkv)?;
-    let attended = e.attend(qkv, at.index)?;
-    let (attended, x) = if at.last { (e.select(attended)?, e.select(x)?) } else { (attended, x) };
-    let x = e.linear_add(attended, &layer.output, x)?;
-    let normed = e.norm(&x, &layer.post_norm)?;
-    let gate_up = e.linear(normed, &layer.gate_up)?;
-    let gated = e.gate(gate_up)?;
-    e.linear_add(gated, &layer.down, x)
 }

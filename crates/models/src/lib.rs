@@ -1,6 +1,6 @@
 //! One decoder, its weights, its tokenizer.
 //!
-//! The architecture is written once, as a [`Decoder`] and its [`logits`], over a small [`Executor`] trait. [`Autograd`] runs it over
+//! The architecture is written once, for all families, as a [`Decoder`] over a small set of operations. [`Autograd`] runs it over
 //! whole sequences and walks back with gradients, for training; [`Decode`] runs it with a key-value cache, for generation. The kernels of
 //! both are held to the same definitions, so a token's log-probability is the same number, to rounding, on both sides.
 
@@ -9,8 +9,12 @@ mod buffers;
 mod config;
 mod decode;
 mod decoder;
+mod executor;
+mod families;
+mod mixture;
 mod ops;
 mod packed_batch;
+mod parameters;
 mod pretrained;
 mod sampling;
 mod tape;
@@ -20,13 +24,15 @@ mod value_head;
 mod weights;
 
 pub use autograd::{Autograd, Recording};
-pub use config::{ConfigError, ModelConfig};
+pub use config::{ConfigError, Experts, LayerKind, ModelConfig};
 pub use decode::{Decode, ServedWeights};
-pub use decoder::{Decoder, Executor, Layer, Place, logits, states};
+pub use decoder::Decoder;
+pub use families::LlamaConfig;
 pub use packed_batch::PackedBatch;
+pub use parameters::Parameter;
 pub use pretrained::{ModelError, Pretrained};
 pub use sampling::{Choice, Sampler};
 pub use tensors::{TensorError, read_tensors, write_tensors};
 pub use tokenizer::{HfTokenizer, train_tokenizer};
 pub use value_head::ValueHead;
-pub use weights::{HostWeights, Parameter, WeightError};
+pub use weights::{HostWeights, WeightError};

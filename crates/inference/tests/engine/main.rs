@@ -17,7 +17,7 @@ use stateset_domain::{
     TokenizerError,
 };
 use stateset_inference::{BatchEngine, EngineLimits};
-use stateset_models::{HostWeights, ModelConfig};
+use stateset_models::{HostWeights, LlamaConfig, ModelConfig};
 
 /// Letters from `a`; ids from 26 have no text.
 struct Letters;
@@ -38,7 +38,11 @@ impl Tokenizer for Letters {
 }
 
 fn config() -> ModelConfig {
-    ModelConfig {
+    llama().decoder().unwrap()
+}
+
+fn llama() -> LlamaConfig {
+    LlamaConfig {
         architectures: vec!["LlamaForCausalLM".into()],
         model_type: "llama".into(),
         vocab_size: 26,

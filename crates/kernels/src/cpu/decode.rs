@@ -5,12 +5,15 @@
 //! key and value is read once for all of them, and the chains of multiply-adds of one fill the waits of the other.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::attention::soft_cap;
 use super::kv_cache::{BLOCK, KvCache, Row};
 use super::rope::Rope;
-use super::simd::{exp_sum, max, mul_add, multiversion};
+use super::simd::{exp, exp_sum, larger, max, mul_add, multiversion};
+use crate::Scoring;
 
 /// Rows of a task at most.
 const ROWS: usize = 16;
@@ -20,7 +23,15 @@ const ROWS: usize = 16;
 ///
 /// # Panics
 /// If a row lies outside the cache or heads are wider than 256.
-pub fn decode_attention(cache: &mut KvCache, rope: &Rope, heads: usize, rows: &[Row], qkv: &[f32], out: &mut [f32]) {
+pub fn decode_attention(
+    cache: &mut KvCache,
+    rope: &Rope,
+    scoring: Scoring<'_, f32>,
+    heads: usize,
+    rows: &[Row],
+    qkv: &[f32],
+    out: &mut [f32],
+) {
     let d = cache.head_dim;
     let (width, out_width) = ((heads + 2 * cache.kv_heads) * d, heads * d);
     assert!(
@@ -40,7 +51,7 @@ pub fn decode_attention(cache: &mut KvCache, rope: &Rope, heads: usize, rows: &[
             let (these_out, rest_out) = std::mem::take(&mut out).split_at_mut(rows.len() * out_width);
             SCRATCH.with_borrow_mut(|scratch| {
                 for head in 0..cache.kv_heads {
-                    attend(cache, rope, heads, head, rows, these_qkv, these_out, scratch);
+                    attend(cache, rope, scoring, heads, head, rows, these_qkv, these_out, scratch);
                 }
             });
             (qkv, out) = (rest_qkv, rest_out);
@@ -69,7 +80,8 @@ fn grown(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
 multiversion! {
     /// Attention of one slot's `rows`, in order of position, under key-value head `head`.
     fn attend<const FMA: bool>(
-        cache: &KvCache, rope: &Rope, heads: usize, head: usize, rows: &[Row], qkv: &[f32], out: &mut [f32], scratch: &mut Scratch,
+        cache: &KvCache, rope: &Rope, scoring: Scoring<'_, f32>, heads: usize, head: usize, rows: &[Row], qkv: &[f32], out: &mut [f32],
+        scratch: &mut Scratch,
     ) {
         let (d, group) = (cache.head_dim, heads / cache.kv_heads);
         let (slot, seen) = (rows[0].slot, rows[rows.len() - 1].position + 1);
@@ -80,24 +92,31 @@ multiversion! {
             rope.rotate(rows[i / group].position, &qkv[from..][..d], query, 1.0);
         }
         let scores = grown(&mut scratch.scores, count * stride);
-        score::<FMA>(cache.keys(slot, head), queries, d, scores, stride, |i| rows[i / group].position);
+        let sees = |i: usize| {
+            let position = rows[i / group].position;
+            scoring.first(position)..position + 1
+        };
+        score::<FMA>(cache.keys(slot, head), queries, d, scores, stride, scoring.scale, sees);
         let values = cache.values(slot, head);
-        for first in (0..count).step_by(2) {
-            let (one, two) = scores[first * stride..].split_at_mut(stride);
-            let ends = [first, (first + 1).min(count - 1)].map(|i| rows[i / group].position + 1);
-            let place = |i: usize| i / group * heads * d + (head * group + i % group) * d;
-            let one = Weights::new::<FMA>(&mut one[..ends[0]]);
-            if first + 1 < count {
-                let two = Weights::new::<FMA>(&mut two[..ends[1]]);
-                weigh::<FMA, _>([one, two], values, d, out, [place(first), place(first + 1)]);
+        for one in (0..count).step_by(2) {
+            let two = (one + 1).min(count - 1);
+            let (first, place) = (sees(one).start, |i: usize| i / group * heads * d + (head * group + i % group) * d);
+            let (values, pair) = (&values[first * d..], &mut scores[one * stride..]);
+            let sink = |i: usize| scoring.sinks.map(|sinks| sinks[head * group + i % group]);
+            let (here, next) = pair.split_at_mut(stride);
+            let here = Weights::new::<FMA>(&mut here[first..sees(one).end], 0, scoring.soft_cap, sink(one));
+            if two > one {
+                let (past, next) = (sees(two).start - first, &mut next[first..sees(two).end]);
+                let next = Weights::new::<FMA>(next, past, scoring.soft_cap, sink(two));
+                weigh::<FMA, _>([here, next], values, d, out, [place(one), place(two)]);
             } else {
-                weigh::<FMA, _>([one], values, d, out, [place(first)]);
+                weigh::<FMA, _>([here], values, d, out, [place(one)]);
             }
         }
     }
 }
 
-/// `scores[count, stride]` of `queries[count, d]` with the keys up to each one's position; what lies beyond is not to be read.
+/// `scores[count, stride]` of `queries[count, d]` with the keys that each one sees; what lies elsewhere is not to be read.
 #[inline(always)]
 fn score<const FMA: bool>(
     keys: &[f32],
@@ -105,14 +124,16 @@ fn score<const FMA: bool>(
     d: usize,
     scores: &mut [f32],
     stride: usize,
-    position: impl Fn(usize) -> usize,
+    scale: f32,
+    sees: impl Fn(usize) -> Range<usize>,
 ) {
-    let (scale, count) = (1.0 / (d as f32).sqrt(), queries.len() / d);
+    let count = queries.len() / d;
     for (block, keys) in keys.chunks_exact(d * BLOCK).take(stride / BLOCK).enumerate() {
         let keys = keys.as_chunks::<BLOCK>().0;
         for first in (0..count).step_by(2) {
             let last = (first + 1).min(count - 1);
-            if position(last) < block * BLOCK {
+            // The first of the two sees what is earliest, the last what is latest.
+            if sees(last).end <= block * BLOCK || sees(first).start >= (block + 1) * BLOCK {
                 continue;
             }
             let at = |i: usize| i * stride + block * BLOCK;
@@ -163,11 +184,23 @@ struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
+    /// Of `scores`, of which the first `past` are not seen.
     #[inline(always)]
-    fn new<const FMA: bool>(scores: &'a mut [f32]) -> Self {
-        let largest = max(scores);
-        let inverse = 1.0 / exp_sum::<FMA>(scores, largest);
-        Self { each: scores, inverse }
+    fn new<const FMA: bool>(scores: &'a mut [f32], past: usize, cap: Option<f32>, sink: Option<f32>) -> Self {
+        let (unseen, seen) = scores.split_at_mut(past);
+        unseen.fill(0.0);
+        if let Some(cap) = cap {
+            seen.iter_mut().for_each(|x| *x = soft_cap::<FMA>(*x, cap));
+        }
+        let mut largest = max(seen);
+        if let Some(sink) = sink {
+            largest = larger(largest, sink);
+        }
+        let mut sum = exp_sum::<FMA>(seen, largest);
+        if let Some(sink) = sink {
+            sum += exp::<FMA>(sink - largest);
+        }
+        Self { each: scores, inverse: 1.0 / sum }
     }
 }
 

@@ -8,8 +8,12 @@
 //! Tiles depend on shapes alone, so results do not depend on the number of threads. They are as tall as they can be: a row of tiles
 //! reads the whole weight once, and adds to its whole gradient once.
 
+use rayon::prelude::*;
+
+use super::attention::soft_cap;
 use super::linear::{View, product, threads};
 use super::log_prob::{LogProb, Powers, Row, look, slopes, turn};
+use super::simd::multiversion;
 
 /// Logits that are kept for the backward pass if there are no more of them: 128 MiB.
 pub const KEPT_LOGITS: usize = 1 << 25;
@@ -17,6 +21,8 @@ pub const KEPT_LOGITS: usize = 1 << 25;
 /// Logits of a tile: 16 MiB.
 const TILE: usize = 1 << 22;
 const TILE_ROWS: usize = 2048;
+/// Logits that a task caps.
+const CAPPED: usize = 1 << 14;
 
 /// What a row of hidden states and a weight are multiplied to: `x[rows, hidden]`, `w[vocab, hidden]`, and what is asked of the product.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +37,8 @@ pub struct Head<'a> {
     pub temperature: f32,
     /// Width of a state.
     pub hidden: usize,
+    /// Logits `z` become `cap tanh(z / cap)` (Gemma 2, arXiv:2408.00118), before they are divided by the temperature.
+    pub soft_cap: Option<f32>,
 }
 
 /// Rows and columns of the logits.
@@ -101,7 +109,11 @@ pub fn linear_log_prob_backward(
             head.multiply(tile, logits);
         }
         let (targets, slopes) = (&head.targets[tile.row..][..tile.rows], &slopes[tile.row..][..tile.rows]);
+        let slopes_of_cap = head.soft_cap.map(|cap| cap_slopes(logits, cap));
         turn(logits, tile.columns, tile.column, targets, head.temperature, slopes);
+        if let Some(along) = slopes_of_cap {
+            logits.iter_mut().zip(along).for_each(|(d, along)| *d *= along);
+        }
         head.pull(tile, logits, d_states, d_weight);
     }
 }
@@ -115,12 +127,15 @@ impl Head<'_> {
         (rows, vocab)
     }
 
-    /// `logits = x w^T`, of one tile.
+    /// `logits = x w^T`, capped, of one tile.
     fn multiply(&self, tile: &Tile, logits: &mut [f32]) {
         let (h, x) = (self.hidden, View::rows(self.hidden).at(tile.row * self.hidden));
         let w = View::columns(h).at(tile.column * h);
         let shape = (tile.rows, tile.columns, h);
         product(shape, 1.0, (self.states, x), (self.weight, w), (logits, View::rows(tile.columns)), false, threads());
+        if let Some(cap) = self.soft_cap {
+            cap_logits(logits, cap);
+        }
     }
 
     /// `dx (+)= d w`, `dw += d^T x`, of one tile: the first of a row of tiles overwrites `dx`.
@@ -132,6 +147,22 @@ impl Head<'_> {
         product((tile.rows, h, tile.columns), 1.0, d, (self.weight, w), (d_states, x), later, threads());
         product((tile.columns, h, tile.rows), 1.0, d_t, (self.states, x), (d_weight, w), true, threads());
     }
+}
+
+/// `logits = cap tanh(logits / cap)`.
+pub fn cap_logits(logits: &mut [f32], cap: f32) {
+    logits.par_chunks_mut(CAPPED).for_each(|logits| cap_chunk(logits, cap));
+}
+
+multiversion! {
+    fn cap_chunk<const FMA: bool>(logits: &mut [f32], cap: f32) {
+        logits.iter_mut().for_each(|z| *z = soft_cap::<FMA>(*z, cap));
+    }
+}
+
+/// How much of a change comes through the cap, from the capped logits.
+fn cap_slopes(logits: &[f32], cap: f32) -> Vec<f32> {
+    logits.iter().map(|z| 1.0 - (z / cap) * (z / cap)).collect()
 }
 
 impl Tile {

@@ -3,7 +3,14 @@
 use super::simd::levels::at_each;
 use super::simd::{Level, exp, exp2_product, multiversion};
 use super::*;
-use crate::Segment;
+use crate::{Gating, Scoring, Segment};
+
+const SINKS: [f32; 2] = [0.4, -0.7];
+/// One that is plain and one that has everything.
+const SCORINGS: [Scoring<'static, f32>; 2] = [
+    Scoring { scale: 0.35, window: None, soft_cap: None, sinks: None },
+    Scoring { scale: 0.35, window: Some(20), soft_cap: Some(3.0), sinks: Some(&SINKS) },
+];
 
 multiversion! {
     fn exps<const FMA: bool>(x: &[f32], y: &mut [f32]) {
@@ -141,12 +148,14 @@ fn log_probs_and_their_gradients() {
 #[test]
 fn gates_and_their_gradients() {
     let (x, dy) = (numbers(1, 6 * 2 * 37, 6.0), numbers(2, 6 * 37, 1.0));
-    assert_agree(1e-6, || {
-        let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
-        gate(&x, &mut y, 37);
-        gate_backward(&dy, &x, &mut dx, 37);
-        [y, dx].concat()
-    });
+    for gating in [Gating::Silu, Gating::GeluTanh, Gating::Clamped { alpha: 1.702, limit: 4.0 }] {
+        assert_agree(1e-6, || {
+            let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
+            gate(gating, &x, &mut y, 37);
+            gate_backward(gating, &dy, &x, &mut dx, 37);
+            [y, dx].concat()
+        });
+    }
 }
 
 #[test]
@@ -157,28 +166,32 @@ fn attention_over_packed_sequences_and_its_gradients() {
     let rope = Rope::new(90, 8, 1e4);
     let (tokens, width) = (packed.tokens(), packed.heads * packed.head_dim);
     let (qkv, dout) = (numbers(1, tokens * packed.row(), 2.0), numbers(2, tokens * width, 1.0));
-    assert_agree(2e-6, || {
-        let (mut out, mut lse) = (vec![0.0; tokens * width], vec![0.0; tokens * packed.heads]);
-        attention(&packed, &rope, &qkv, &mut out, &mut lse);
-        let mut dqkv = vec![0.0; qkv.len()];
-        attention_backward(&packed, &rope, &qkv, &out, &dout, &lse, &mut dqkv);
-        [out, lse, dqkv].concat()
-    });
+    for scoring in SCORINGS {
+        assert_agree(2e-6, || {
+            let (mut out, mut lse) = (vec![0.0; tokens * width], vec![0.0; tokens * packed.heads]);
+            attention(&packed, &rope, scoring, &qkv, &mut out, &mut lse);
+            let mut dqkv = vec![0.0; qkv.len()];
+            attention_backward(&packed, &rope, scoring, &qkv, &out, &dout, &lse, &mut dqkv);
+            [out, lse, dqkv].concat()
+        });
+    }
 }
 
 #[test]
 fn attention_of_a_new_token_over_the_cache() {
     let rope = Rope::new(80, 8, 1e4);
     let qkv: Vec<Vec<f32>> = (0..75).map(|i| numbers(i, 2 * (2 + 2) * 8, 2.0)).collect();
-    assert_agree(1e-6, || {
-        let mut cache = KvCache::new(2, 1, 8, 80);
-        let mut out = vec![0.0; 2 * 2 * 8];
-        for (position, qkv) in qkv.iter().enumerate() {
-            let rows = [0, 1].map(|slot| Row { position, slot });
-            decode_attention(&mut cache, &rope, 2, &rows, qkv, &mut out);
-        }
-        out
-    });
+    for scoring in SCORINGS {
+        assert_agree(1e-6, || {
+            let mut cache = KvCache::new(2, 1, 8, 80);
+            let mut out = vec![0.0; 2 * 2 * 8];
+            for (position, qkv) in qkv.iter().enumerate() {
+                let rows = [0, 1].map(|slot| Row { position, slot });
+                decode_attention(&mut cache, &rope, scoring, 2, &rows, qkv, &mut out);
+            }
+            out
+        });
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 mod adamw;
 mod attention;
+mod bias;
+mod column_norm;
 mod decode;
 mod gate;
 mod gather;
@@ -12,25 +14,31 @@ mod head;
 mod kv_cache;
 mod linear;
 mod log_prob;
+mod low_rank;
 mod norm;
 mod panel;
 mod panels;
 mod rope;
+mod route;
 mod simd;
 
 #[cfg(test)]
 mod levels;
 
 pub use adamw::{AdamW, adamw, sum_of_squares};
-pub use attention::{Packed, attention, attention_backward};
+pub use attention::{Packed, attention, attention_backward, sinks_backward};
+pub use bias::{add_bias, bias_backward};
+pub use column_norm::{Span, norm_columns, norm_columns_backward};
 pub use decode::decode_attention;
 pub use gate::{gate, gate_backward};
 pub use gather::{gather_rows, scatter_add_rows};
-pub use head::{Head, KEPT_LOGITS, linear_log_prob, linear_log_prob_backward};
+pub use head::{Head, KEPT_LOGITS, cap_logits, linear_log_prob, linear_log_prob_backward};
 pub use kv_cache::{KvCache, Row};
 pub use linear::{linear, linear_add, linear_input_gradient, linear_weight_gradient, linear_weight_gradient_add};
 pub use log_prob::{LogProb, log_prob, log_prob_backward, log_prob_backward_in_place};
+pub use low_rank::{LowRank, low_rank, low_rank_backward};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use panels::{Panels, multiply};
 pub use rope::Rope;
+pub use route::{Routes, route, route_backward};
 pub use simd::{exp_in_place, max, vectors};

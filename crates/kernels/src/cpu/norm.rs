@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use super::simd::{LANES, dot, multiversion, sum_lanes};
 
 /// Rows per task; fixed, so that sums over rows do not depend on the number of threads.
-const ROWS: usize = 32;
-const PARTIAL_SUMS: usize = 16;
+pub(super) const ROWS: usize = 32;
+pub(super) const PARTIAL_SUMS: usize = 16;
 /// Numbers below which a task is not worth handing over.
 const WORTHWHILE: usize = 1 << 14;
 
@@ -19,7 +19,7 @@ pub fn rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32], rstd: &mut [f32])
 }
 
 multiversion! {
-    fn forward_rows(x: &[f32], w: &[f32], eps: f32, y: &mut [f32], rstd: &mut [f32]) {
+    pub(super) fn forward_rows(x: &[f32], w: &[f32], eps: f32, y: &mut [f32], rstd: &mut [f32]) {
         let h = w.len();
         for ((x, y), rstd) in x.chunks_exact(h).zip(y.chunks_exact_mut(h)).zip(rstd) {
             let r = 1.0 / (dot(x, x) / h as f32 + eps).sqrt();
@@ -50,7 +50,7 @@ pub fn rms_norm_backward(dy: &[f32], x: &[f32], w: &[f32], rstd: &[f32], dx: &mu
 }
 
 multiversion! {
-    fn backward_rows(dy: &[f32], x: &[f32], w: &[f32], rstd: &[f32], dx: &mut [f32], dw: &mut [f32]) {
+    pub(super) fn backward_rows(dy: &[f32], x: &[f32], w: &[f32], rstd: &[f32], dx: &mut [f32], dw: &mut [f32]) {
         let h = w.len();
         for (((dy, x), dx), &r) in dy.chunks_exact(h).zip(x.chunks_exact(h)).zip(dx.chunks_exact_mut(h)).zip(rstd) {
             let mut lanes = [0f32; LANES];

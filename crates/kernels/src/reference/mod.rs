@@ -15,18 +15,20 @@ mod log_prob;
 mod norm;
 mod objective;
 mod rope;
+mod route;
 mod sample;
 
 pub use adamw::{AdamW, adamw};
 pub use advantage::{Baseline, gae, group_advantages};
 pub use attention::{Packed, attention, attention_backward};
 pub use gate::{gate, gate_backward};
-pub use head::{linear_log_prob, linear_log_prob_backward};
+pub use head::{Head, linear_log_prob, linear_log_prob_backward};
 pub use linear::{linear, linear_input_gradient, linear_weight_gradient};
 pub use log_prob::{LogProb, log_prob, log_prob_backward};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use objective::{Clipping, Evaluation, Kl, Token, clipped_objective};
 pub use rope::rotate;
+pub use route::route;
 pub use sample::{Filters, distribution, draw};
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Attention over packed sequences, for training.
 
 use proptest::prelude::*;
-use stateset_kernels::{Segment, cpu, reference};
+use stateset_kernels::{Scoring, Segment, cpu, reference};
 
 use crate::{assert_close, numbers, reproducible, wide};
 
@@ -19,19 +19,46 @@ fn case(
     let longest = segments.iter().map(|segment| segment.seen(&segments)).max().unwrap_or(0);
     let packed = cpu::Packed { segments: segments.clone(), heads, kv_heads, head_dim };
     let rope = cpu::Rope::new(longest, head_dim, THETA);
+    for (window, soft_cap, sinks) in [(None, None, false), (Some(1 + seed as usize % 70), Some(2.0 + scale), true)] {
+        held(&packed, &rope, scale, seed, tolerance, (window, soft_cap, sinks));
+    }
+}
+
+/// To the definition, under a window, a cap and sinks.
+fn held(
+    packed: &cpu::Packed,
+    rope: &cpu::Rope,
+    scale: f32,
+    seed: u64,
+    tolerance: f64,
+    (window, soft_cap, sunk): (Option<usize>, Option<f32>, bool),
+) {
+    let cpu::Packed { segments, heads, kv_heads, head_dim } = packed.clone();
+    let sinks = numbers(seed + 2, heads, scale);
+    let factor = 1.0 / (head_dim as f32).sqrt();
+    let scoring = Scoring { scale: factor, window, soft_cap, sinks: sunk.then_some(&sinks[..]) };
     let qkv = numbers(seed, packed.tokens() * packed.row(), scale);
     let dout = numbers(seed + 1, packed.tokens() * heads * head_dim, 1.0);
-    let [out, dqkv] = reproducible(|| {
+    let [out, dqkv, d_sinks] = reproducible(|| {
         let (mut out, mut lse) = (vec![f32::NAN; dout.len()], vec![f32::NAN; packed.tokens() * heads]);
         let mut dqkv = vec![f32::NAN; qkv.len()];
-        cpu::attention(&packed, &rope, &qkv, &mut out, &mut lse);
-        cpu::attention_backward(&packed, &rope, &qkv, &out, &dout, &lse, &mut dqkv);
-        [out, dqkv]
+        cpu::attention(packed, rope, scoring, &qkv, &mut out, &mut lse);
+        cpu::attention_backward(packed, rope, scoring, &qkv, &out, &dout, &lse, &mut dqkv);
+        let mut d_sinks = vec![0.0; heads];
+        if sunk {
+            cpu::sinks_backward(packed, &sinks, &out, &dout, &lse, &mut d_sinks);
+        }
+        [out, dqkv, d_sinks]
     });
     let packed = reference::Packed { segments, heads, kv_heads, head_dim, theta: THETA };
     let (qkv, dout) = (wide(&qkv), wide(&dout));
-    assert_close(&out, &reference::attention(&packed, &qkv), tolerance);
-    assert_close(&dqkv, &reference::attention_backward(&packed, &qkv, &dout), tolerance);
+    let sinks = wide(&sinks);
+    let (scale, soft_cap) = (f64::from(factor), soft_cap.map(f64::from));
+    let scoring = Scoring { scale, window, soft_cap, sinks: sunk.then_some(&sinks[..]) };
+    assert_close(&out, &reference::attention(&packed, scoring, &qkv), tolerance);
+    let (expected_dqkv, expected_d_sinks) = reference::attention_backward(&packed, scoring, &qkv, &dout);
+    assert_close(&dqkv, &expected_dqkv, tolerance);
+    assert_close(&d_sinks, &expected_d_sinks, tolerance);
 }
 
 fn alone(lengths: &[usize]) -> Vec<Segment> {

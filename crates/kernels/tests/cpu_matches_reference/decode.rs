@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use stateset_kernels::cpu::{KvCache, Rope, Row, decode_attention};
-use stateset_kernels::{Segment, reference};
+use stateset_kernels::{Scoring, Segment, reference};
 
 use crate::{assert_close, numbers, reproducible, same_bits, wide};
 
@@ -28,6 +28,17 @@ impl Conversations {
         self.heads * self.head_dim
     }
 
+    fn sinks(&self) -> Vec<f32> {
+        numbers(self.seed + 1, self.heads, 2.0)
+    }
+
+    /// Plain for an even seed; with a window, a cap and sinks for an odd one.
+    fn scoring<'a>(&self, sinks: &'a [f32]) -> Scoring<'a, f32> {
+        let plain = Scoring::plain(1.0 / (self.head_dim as f32).sqrt());
+        let window = Some(1 + self.seed as usize % 70);
+        if self.seed % 2 == 0 { plain } else { Scoring { window, soft_cap: Some(2.5), sinks: Some(sinks), ..plain } }
+    }
+
     fn qkv(&self) -> Vec<f32> {
         numbers(self.seed, self.lengths.iter().sum::<usize>() * self.width(), 1.5)
     }
@@ -42,6 +53,7 @@ impl Conversations {
     /// Every token's attention, packed, when `batches` of tokens are decoded one after the other.
     fn decode(&self, batches: &[Vec<(Row, usize)>]) -> Vec<f32> {
         let (qkv, rope) = (self.qkv(), Rope::new(POSITIONS, self.head_dim, THETA));
+        let sinks = self.sinks();
         let mut cache = KvCache::new(self.lengths.len(), self.kv_heads, self.head_dim, POSITIONS);
         let mut all = vec![f32::NAN; self.lengths.iter().sum::<usize>() * self.out_width()];
         for batch in batches {
@@ -49,7 +61,7 @@ impl Conversations {
             let inputs: Vec<f32> =
                 batch.iter().flat_map(|(_, i)| &qkv[i * self.width()..][..self.width()]).copied().collect();
             let mut out = vec![f32::NAN; rows.len() * self.out_width()];
-            decode_attention(&mut cache, &rope, self.heads, &rows, &inputs, &mut out);
+            decode_attention(&mut cache, &rope, self.scoring(&sinks), self.heads, &rows, &inputs, &mut out);
             for ((_, i), out) in batch.iter().zip(out.chunks_exact(self.out_width())) {
                 all[i * self.out_width()..][..self.out_width()].copy_from_slice(out);
             }
@@ -84,10 +96,14 @@ proptest! {
     #[test]
     fn decoding_token_by_token_equals_attention_over_the_whole(chats in conversations(100)) {
         let [out] = reproducible(|| [chats.decode(&chats.side_by_side())]);
+        let (sinks, wide_sinks) = (chats.sinks(), wide(&chats.sinks()));
+        let Scoring { scale, window, soft_cap, sinks } = chats.scoring(&sinks);
+        let sinks = sinks.map(|_| &wide_sinks[..]);
+        let scoring = Scoring { scale: f64::from(scale), window, soft_cap: soft_cap.map(f64::from), sinks };
         let Conversations { lengths, heads, kv_heads, head_dim, .. } = chats.clone();
         let segments = lengths.into_iter().map(Segment::alone).collect();
         let packed = reference::Packed { segments, heads, kv_heads, head_dim, theta: THETA };
-        assert_close(&out, &reference::attention(&packed, &wide(&chats.qkv())), 2e-6);
+        assert_close(&out, &reference::attention(&packed, scoring, &wide(&chats.qkv())), 2e-6);
     }
 
     #[test]
@@ -113,11 +129,13 @@ proptest! {
         // Slot 0's conversation goes on in an additional slot, from a beginning that was copied.
         let (width, out_width, length) = (chats.width(), chats.out_width(), chats.lengths[0]);
         let (qkv, rope, shared) = (chats.qkv(), Rope::new(POSITIONS, chats.head_dim, THETA), shared.min(length));
+        let sinks = chats.sinks();
         let mut cache = KvCache::new(2, chats.kv_heads, chats.head_dim, POSITIONS);
         let decode = |cache: &mut KvCache, slot, positions: std::ops::Range<usize>| {
             let mut out = vec![f32::NAN; positions.len() * out_width];
             let rows: Vec<Row> = positions.clone().map(|position| Row { position, slot }).collect();
-            decode_attention(cache, &rope, chats.heads, &rows, &qkv[positions.start * width..positions.end * width], &mut out);
+            let inputs = &qkv[positions.start * width..positions.end * width];
+            decode_attention(cache, &rope, chats.scoring(&sinks), chats.heads, &rows, inputs, &mut out);
             out
         };
         // What the other slot held before must not show through.

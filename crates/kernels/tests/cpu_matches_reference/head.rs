@@ -12,6 +12,7 @@ struct Case {
     upstream: (Vec<f32>, Vec<f32>),
     temperature: f32,
     hidden: usize,
+    soft_cap: Option<f32>,
 }
 
 impl Case {
@@ -23,6 +24,7 @@ impl Case {
             upstream: (numbers(seed + 2, rows, 1.0), numbers(seed + 3, rows, 1.0)),
             temperature,
             hidden,
+            soft_cap: None,
         }
     }
 
@@ -35,6 +37,7 @@ impl Case {
                 targets: &self.targets,
                 temperature: self.temperature,
                 hidden: self.hidden,
+                soft_cap: self.soft_cap,
             };
             let (found, kept) = cpu::linear_log_prob(head, keep);
             assert_eq!(kept.is_some(), keep);
@@ -46,11 +49,17 @@ impl Case {
     }
 
     fn expected(&self) -> [Vec<f64>; 4] {
-        let (x, w, t) = (wide(&self.states), wide(&self.weight), f64::from(self.temperature));
+        let (x, w) = (wide(&self.states), wide(&self.weight));
+        let head = reference::Head {
+            targets: &self.targets,
+            temperature: f64::from(self.temperature),
+            hidden: self.hidden,
+            soft_cap: self.soft_cap.map(f64::from),
+        };
         let upstream = (wide(&self.upstream.0), wide(&self.upstream.1));
-        let found = reference::linear_log_prob(&x, &w, &self.targets, t, self.hidden);
+        let found = reference::linear_log_prob(head, &x, &w);
         let both = (upstream.0.as_slice(), upstream.1.as_slice());
-        let (dx, dw) = reference::linear_log_prob_backward(&x, &w, &self.targets, t, self.hidden, both);
+        let (dx, dw) = reference::linear_log_prob_backward(head, &x, &w, both);
         [found.log_prob, found.entropy, dx, dw]
     }
 }
@@ -61,9 +70,9 @@ proptest! {
     #[test]
     fn log_probs_and_gradients_of_states_and_weight(
         rows in 0..40usize, hidden in 1..40usize, vocab in 1..80usize, temperature in prop_oneof![Just(1.0f32), 0.3..2.0f32],
-        keep: bool, seed in 0..1000u64,
+        soft_cap in prop_oneof![Just(None), (0.5..3.0f32).prop_map(Some)], keep: bool, seed in 0..1000u64,
     ) {
-        let case = Case::new((rows, hidden, vocab), temperature, seed);
+        let case = Case { soft_cap, ..Case::new((rows, hidden, vocab), temperature, seed) };
         for (found, expected) in case.found(keep, 0.0).iter().zip(case.expected()) {
             assert_close(found, &expected, 1e-5);
         }
@@ -93,6 +102,7 @@ fn tiles_find_what_all_logits_at_once_find() {
 #[test]
 #[should_panic(expected = "a target is outside the vocabulary")]
 fn a_target_outside_the_vocabulary_is_refused() {
-    let head = cpu::Head { states: &[1.0], weight: &[1.0, 2.0], targets: &[2], temperature: 1.0, hidden: 1 };
+    let head =
+        cpu::Head { states: &[1.0], weight: &[1.0, 2.0], targets: &[2], temperature: 1.0, hidden: 1, soft_cap: None };
     let _ = cpu::linear_log_prob(head, false);
 }

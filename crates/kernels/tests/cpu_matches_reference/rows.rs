@@ -1,7 +1,7 @@
 //! Kernels that go row by row or entry by entry: norm, gate, optimizer, exponentials and sums.
 
 use proptest::prelude::*;
-use stateset_kernels::{cpu, reference};
+use stateset_kernels::{Gating, cpu, reference};
 
 use crate::{assert_close, numbers, reproducible, wide};
 
@@ -29,6 +29,14 @@ fn norm_case(rows: usize, h: usize, seed: u64) {
     assert_close(&dw, &expected_dw, 5e-6);
 }
 
+fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|x| *x as f32).collect()
+}
+
+fn gating() -> impl Strategy<Value = Gating> {
+    prop_oneof![Just(Gating::Silu), Just(Gating::GeluTanh), Just(Gating::Clamped { alpha: 1.702, limit: 7.0 })]
+}
+
 #[test]
 fn rms_norm_sums_weight_gradients_over_many_rows() {
     norm_case(1100, 7, 5);
@@ -44,18 +52,103 @@ proptest! {
 
     #[test]
     fn gate_and_its_gradient(
-        rows in 0..30usize, n in 1..100usize, scale in prop_oneof![Just(3.0f32), Just(200.0)], seed in 0..1000u64,
+        rows in 0..30usize, n in 1..100usize, scale in prop_oneof![Just(3.0f32), Just(200.0)], gating in gating(), seed in 0..1000u64,
     ) {
         let (gate_up, dy) = (numbers(seed, rows * 2 * n, scale), numbers(seed + 1, rows * n, 1.0));
         let [y, d] = reproducible(|| {
             let (mut y, mut d) = (vec![f32::NAN; rows * n], vec![f32::NAN; rows * 2 * n]);
-            cpu::gate(&gate_up, &mut y, n);
-            cpu::gate_backward(&dy, &gate_up, &mut d, n);
+            cpu::gate(gating, &gate_up, &mut y, n);
+            cpu::gate_backward(gating, &dy, &gate_up, &mut d, n);
             [y, d]
         });
         let (gate_up, dy) = (wide(&gate_up), wide(&dy));
-        assert_close(&y, &reference::gate(&gate_up, n), 1e-6);
-        assert_close(&d, &reference::gate_backward(&dy, &gate_up, n), 1e-6);
+        assert_close(&y, &reference::gate(gating, &gate_up, n), 1e-6);
+        assert_close(&d, &reference::gate_backward(gating, &dy, &gate_up, n), 1e-6);
+    }
+
+    #[test]
+    fn parts_of_rows_are_normed_group_by_group_and_the_rest_is_left_alone(
+        rows in 0..100usize, (groups, h) in (1..4usize, 1..20usize), rest in 0..9usize, seed in 0..1000u64,
+    ) {
+        let width = groups * h + rest + 2 * h;
+        let (x, dy) = (numbers(seed, rows * width, 3.0), numbers(seed + 1, rows * width, 1.0));
+        let weights = [numbers(seed + 2, h, 2.0), numbers(seed + 3, 2 * h, 2.0)];
+        // A group after the other, then columns of no span, then one wide group.
+        let (first, second) = (groups * h, groups * h + rest);
+        let spans = [
+            cpu::Span { start: 0, groups, weights: &weights[0] },
+            cpu::Span { start: second, groups: 1, weights: &weights[1] },
+        ];
+        let [y, dx, dw, dw2] = reproducible(|| {
+            let (mut y, mut dx) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+            let (mut dw, mut dw2) = (vec![0.0; h], vec![0.0; 2 * h]);
+            cpu::norm_columns(&x, width, &spans, EPS, &mut y);
+            cpu::norm_columns_backward(&dy, &x, width, &spans, EPS, &mut dx, &mut [&mut dw, &mut dw2]);
+            [y, dx, dw, dw2]
+        });
+        let columns = |of: &[f32], from: usize, to: usize| -> Vec<f64> {
+            of.chunks_exact(width).flat_map(|row| wide(&row[from..to])).collect()
+        };
+        let eps = f64::from(EPS);
+        prop_assert_eq!(columns(&y, first, second), columns(&x, first, second));
+        prop_assert_eq!(columns(&dx, first, second), columns(&dy, first, second));
+        for (from, to, weights, found) in [(0, first, &weights[0], dw), (second, width, &weights[1], dw2)] {
+            let (x, dy, w) = (columns(&x, from, to), columns(&dy, from, to), wide(weights));
+            assert_close(&narrow(&columns(&y, from, to)), &reference::rms_norm(&x, &w, eps), 1e-6);
+            let (expected_dx, expected_dw) = reference::rms_norm_backward(&dy, &x, &w, eps);
+            let largest = x.chunks_exact(w.len()).map(|x| 1.0 / (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64 + eps).sqrt());
+            assert_close(&narrow(&columns(&dx, from, to)), &expected_dx, 4e-6 * largest.fold(1.0, f64::max));
+            assert_close(&found, &expected_dw, 1e-5);
+        }
+    }
+
+    #[test]
+    fn a_bias_is_added_to_every_row_and_gets_their_gradients_sum(rows in 0..200usize, n in 1..600usize, seed in 0..1000u64) {
+        let (x, bias) = (numbers(seed, rows * n, 1.0), numbers(seed + 1, n, 1.0));
+        let [y, d] = reproducible(|| {
+            let (mut y, mut d) = (x.clone(), bias.clone());
+            cpu::add_bias(&mut y, &bias);
+            cpu::bias_backward(&x, &mut d);
+            [y, d]
+        });
+        let sum = |j: usize| f64::from(bias[j]) + (0..rows).map(|i| f64::from(x[i * n + j])).sum::<f64>();
+        assert_close(&d, &(0..n).map(sum).collect::<Vec<_>>(), 1e-5);
+        prop_assert!(y.iter().enumerate().all(|(i, y)| *y == x[i] + bias[i % n]));
+    }
+
+    #[test]
+    fn tokens_go_to_their_best_experts_and_the_gradient_to_the_logits(
+        rows in 0..50usize, (experts, each) in (1..20usize).prop_flat_map(|n| (Just(n), 1..=n)), normed: bool, seed in 0..1000u64,
+    ) {
+        let (logits, dw) = (numbers(seed, rows * experts, 3.0), numbers(seed + 1, rows * each, 1.0));
+        let [weights, d] = reproducible(|| {
+            let routes = cpu::route(&logits, experts, each, normed);
+            let mut all = vec![0.0; rows * experts];
+            for (i, (expert, weight)) in routes.experts.iter().zip(&routes.weights).enumerate() {
+                all[i / each * experts + *expert as usize] = *weight;
+            }
+            let mut d = vec![f32::NAN; rows * experts];
+            cpu::route_backward(&logits, experts, &routes, &dw, &mut d);
+            [all, d]
+        });
+        let expected = reference::route(&wide(&logits), experts, each, normed);
+        assert_close(&weights, &expected, 1e-6);
+        // Along a few directions, by finite differences of the definition.
+        let routes = cpu::route(&logits, experts, each, normed);
+        let value = |logits: &[f64]| -> f64 {
+            let all = reference::route(logits, experts, each, normed);
+            let at = |(i, expert): (usize, &u32)| all[i / each * experts + *expert as usize] * f64::from(dw[i]);
+            routes.experts.iter().enumerate().map(at).sum()
+        };
+        for i in (0..rows * experts).step_by(7) {
+            let nudged = |by: f64| {
+                let mut logits = wide(&logits);
+                logits[i] += by;
+                value(&logits)
+            };
+            let slope = (nudged(1e-6) - nudged(-1e-6)) / 2e-6;
+            prop_assert!((slope - f64::from(d[i])).abs() < 1e-5, "{slope} is not {}", d[i]);
+        }
     }
 
     #[test]

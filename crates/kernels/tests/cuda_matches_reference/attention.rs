@@ -3,7 +3,7 @@
 use half::bf16;
 use proptest::prelude::*;
 use stateset_kernels::cuda::{self, Array, CacheRow, Device};
-use stateset_kernels::{Segment, reference};
+use stateset_kernels::{Scoring, Segment, reference};
 
 use crate::{Number, assert_close, assert_same_bits, blank, download, numbers, on_devices, upload, wide};
 
@@ -78,6 +78,7 @@ impl Conversations {
         let segments = lengths.into_iter().map(Segment::alone).collect();
         reference::attention(
             &reference::Packed { segments, heads, kv_heads, head_dim, theta: THETA },
+            Scoring::plain(1.0 / (head_dim as f64).sqrt()),
             &wide(&self.qkv::<T>()),
         )
     }

@@ -4,7 +4,7 @@ use half::bf16;
 use proptest::prelude::*;
 use stateset_kernels::cpu::AdamW;
 use stateset_kernels::cuda::{self, Array};
-use stateset_kernels::reference;
+use stateset_kernels::{Gating, reference};
 
 use crate::{Number, assert_close, blank, download, numbers, on_devices, upload, wide};
 
@@ -38,8 +38,12 @@ fn gate_case<T: Number>(rows: usize, n: usize, scale: f32, seed: u64) {
         cuda::gate_backward(device, &dy, &gate_up, &mut d, n).unwrap();
         vec![download(device, &y), download(device, &d)]
     }) {
-        assert_close(&found[0], &reference::gate(&wide(&gate_up), n), 1e-6 + T::ROUNDING);
-        assert_close(&found[1], &reference::gate_backward(&wide(&dy), &wide(&gate_up), n), 1e-6 + T::ROUNDING);
+        assert_close(&found[0], &reference::gate(Gating::Silu, &wide(&gate_up), n), 1e-6 + T::ROUNDING);
+        assert_close(
+            &found[1],
+            &reference::gate_backward(Gating::Silu, &wide(&dy), &wide(&gate_up), n),
+            1e-6 + T::ROUNDING,
+        );
     }
 }
 

@@ -11,6 +11,7 @@ use super::{floats, tensor, with_floats};
 pub(crate) struct LinearLogProb {
     targets: Arc<[u32]>,
     temperature: f32,
+    soft_cap: Option<f32>,
     keep: bool,
     found: OnceLock<LogProb>,
     logits: Mutex<Option<Vec<f32>>>,
@@ -18,12 +19,13 @@ pub(crate) struct LinearLogProb {
 
 impl LinearLogProb {
     /// `keep` logits for a backward pass, if there are few. Without them it is right all the same, and slower.
-    pub(crate) fn new(targets: Arc<[u32]>, temperature: f32, keep: bool) -> Self {
-        Self { targets, temperature, keep, found: OnceLock::new(), logits: Mutex::new(None) }
+    pub(crate) fn new(targets: Arc<[u32]>, temperature: f32, soft_cap: Option<f32>, keep: bool) -> Self {
+        Self { targets, temperature, soft_cap, keep, found: OnceLock::new(), logits: Mutex::new(None) }
     }
 
     fn head<'a>(&'a self, states: &'a [f32], weight: &'a [f32], hidden: usize) -> Head<'a> {
-        Head { states, weight, targets: &self.targets, temperature: self.temperature, hidden }
+        let (temperature, soft_cap) = (self.temperature, self.soft_cap);
+        Head { states, weight, targets: &self.targets, temperature, hidden, soft_cap }
     }
 
     /// Where kept logits lie until a backward pass uses them up.

@@ -7,7 +7,7 @@ use stateset_kernels::cpu;
 
 use super::{Keep, Node, Op, Tape, Weight};
 use crate::buffers::Buffer;
-use crate::decoder;
+use crate::executor::block;
 use crate::ops::with_floats;
 
 impl Tape {
@@ -19,40 +19,61 @@ impl Tape {
             *end = Some(last);
         }
         for (at, node) in self.nodes.iter().enumerate().rev() {
-            let Some(d_out) = flow[at].take() else { continue };
+            let Some(mut d_out) = flow[at].take() else { continue };
             match &node.op {
                 Op::Input => return Ok(Some(d_out)),
                 Op::Embed { weight } => {
-                    cpu::scatter_add_rows(&d_out, &self.pass.batch.tokens, &mut sums[weight.index], node.width);
+                    if let Some(sum) = weight.sum {
+                        self.pass.scale_embeddings(&mut d_out);
+                        cpu::scatter_add_rows(&d_out, &self.pass.batch.tokens, &mut sums[sum], node.width);
+                    }
                 }
                 Op::Norm { x, weight, rstd } => {
                     let input = self.needed(*x);
                     let mut dx = flow[*x].take().unwrap_or_else(|| self.buffers.zeros(input.len()));
-                    let sum = &mut sums[weight.index];
+                    let mut unasked = Vec::new();
+                    let sum = weight.sum_in(sums, &mut unasked);
                     with_floats(&weight.var, |w| cpu::rms_norm_backward(&d_out, &input, w, rstd, &mut dx, sum))?;
                     flow[*x] = Some(dx);
                 }
-                Op::Linear { x, weight, residual } => {
-                    flow[*x] = Some(self.product(*x, weight, &d_out, sums)?);
+                Op::Copy { x } => join(&mut flow[*x], d_out),
+                Op::Linear { x, residual, .. } => {
+                    let dx = self.product(node, &d_out, sums)?;
+                    join(&mut flow[*x], dx);
                     if let Some(residual) = residual {
-                        flow[*residual] = Some(d_out);
+                        join(&mut flow[*residual], d_out);
                     }
                 }
-                Op::Attend { qkv, lse } => flow[*qkv] = Some(self.attention(node, *qkv, lse, &d_out)),
+                Op::Add { x, residual } => {
+                    join(&mut flow[*x], self.buffers.copy(&d_out));
+                    join(&mut flow[*residual], d_out);
+                }
+                Op::NormHeads { x, norms } => {
+                    let dx = self.heads(*x, node.width, norms, &d_out, sums)?;
+                    join(&mut flow[*x], dx);
+                }
+                Op::Attend { qkv, .. } => {
+                    let dx = self.attention(node, &d_out, sums)?;
+                    join(&mut flow[*qkv], dx);
+                }
                 Op::Gate { x } => {
                     let input = self.needed(*x);
                     let mut dx = self.buffers.take(input.len());
-                    cpu::gate_backward(&d_out, &input, &mut dx, node.width);
-                    flow[*x] = Some(dx);
+                    cpu::gate_backward(self.pass.config.gating, &d_out, &input, &mut dx, node.width);
+                    join(&mut flow[*x], dx);
+                }
+                Op::Experts { x, experts, mixed } => {
+                    let dx = self.mix_backward(&self.recalled(*x)?, experts, mixed, &d_out, sums)?;
+                    join(&mut flow[*x], dx);
                 }
                 Op::Select { x } => {
                     let mut dx = self.buffers.zeros(self.pass.packed.tokens() * node.width);
                     cpu::scatter_add_rows(&d_out, &self.pass.batch.rows, &mut dx, node.width);
-                    flow[*x] = Some(dx);
+                    join(&mut flow[*x], dx);
                 }
                 Op::Block { x, layer, place } => {
                     let (mut inside, input) = self.of_block(self.needed(*x), node.width, Keep::Everything);
-                    let out = decoder::block(&mut inside, layer, *place, input)?;
+                    let out = block(&mut inside, layer, *place, input)?;
                     inside.finish(out);
                     flow[*x] = inside.backward(d_out, sums)?;
                 }
@@ -72,33 +93,105 @@ impl Tape {
             Node { op: Op::Norm { x, weight, rstd }, .. } => {
                 let input = self.needed(*x);
                 let (mut out, mut again) = (self.buffers.take(input.len()), self.buffers.take(rstd.len()));
-                with_floats(&weight.var, |w| cpu::rms_norm(&input, w, self.pass.eps, &mut out, &mut again))?;
+                with_floats(&weight.var, |w| cpu::rms_norm(&input, w, self.pass.eps(), &mut out, &mut again))?;
                 Ok(Arc::new(out))
             }
             Node { op: Op::Gate { x }, width, .. } => {
                 let input = self.needed(*x);
                 let mut out = self.buffers.take(input.len() / 2);
-                cpu::gate(&input, &mut out, *width);
+                cpu::gate(self.pass.config.gating, &input, &mut out, *width);
                 Ok(Arc::new(out))
             }
             _ => unreachable!("only norms and gates are made again"),
         }
     }
 
-    /// The gradient of what was multiplied with `weight`.
-    fn product(&self, x: usize, weight: &Weight, d_out: &[f32], sums: &mut [Vec<f32>]) -> Result<Buffer> {
-        let (k, n) = (self.nodes[x].width, weight.var.dim(0)?);
+    /// The gradient of what a projection was made from.
+    fn product(&self, node: &Node, d_out: &[f32], sums: &mut [Vec<f32>]) -> Result<Buffer> {
+        let Op::Linear { x, weight, bias, low, .. } = &node.op else { unreachable!("a projection") };
+        let (k, n) = (self.nodes[*x].width, node.width);
         let shape = (d_out.len() / n, k, n);
-        cpu::linear_weight_gradient_add(d_out, &self.recalled(x)?, &mut sums[weight.index], shape);
+        if let Some(sum) = bias.as_ref().and_then(|bias| bias.sum) {
+            cpu::bias_backward(d_out, &mut sums[sum]);
+        }
+        if let Some(sum) = weight.sum {
+            cpu::linear_weight_gradient_add(d_out, &*self.recalled(*x)?, &mut sums[sum], shape);
+        }
         let mut dx = self.buffers.take(shape.0 * k);
         with_floats(&weight.var, |w| cpu::linear_input_gradient(d_out, w, &mut dx, shape))?;
+        for (adapter, low) in weight.adapters.iter().zip(low) {
+            let (input, mut through) = (self.recalled(*x)?, self.buffers.take(low.len()));
+            let (Some(a), Some(b)) = (adapter.a.sum, adapter.b.sum) else { continue };
+            let [da, db] = sums.get_disjoint_mut([a, b]).expect("two factors have two sums");
+            adapter.with(k, n, |it| {
+                cpu::low_rank_backward((d_out, &input, low), it, &mut through, &mut dx, (da, db));
+            })?;
+        }
         Ok(dx)
     }
 
-    fn attention(&self, node: &Node, qkv: usize, lse: &[f32], d_out: &[f32]) -> Buffer {
-        let (input, out) = (self.needed(qkv), node.values.as_ref().expect("attention keeps what it found"));
+    fn heads(
+        &self,
+        x: usize,
+        width: usize,
+        norms: &[Weight; 2],
+        d_out: &[f32],
+        sums: &mut [Vec<f32>],
+    ) -> Result<Buffer> {
+        let input = self.needed(x);
         let mut dx = self.buffers.take(input.len());
-        cpu::attention_backward(&self.pass.packed, &self.pass.rope, &input, out, d_out, lse, &mut dx);
-        dx
+        let mut found = norms.iter().map(|norm| vec![0.0; norm.var.elem_count()]).collect::<Vec<_>>();
+        let mut slices: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
+        let eps = self.pass.eps();
+        self.pass.with_spans(norms, |spans| {
+            cpu::norm_columns_backward(d_out, &input, width, spans, eps, &mut dx, &mut slices);
+        })?;
+        for (norm, found) in norms.iter().zip(found) {
+            norm.add_to(sums, &found);
+        }
+        Ok(dx)
+    }
+
+    fn attention(&self, node: &Node, d_out: &[f32], sums: &mut [Vec<f32>]) -> Result<Buffer> {
+        let Op::Attend { qkv, layer, sinks, lse } = &node.op else { unreachable!("attention") };
+        let (input, out) = (self.needed(*qkv), node.values.as_ref().expect("attention keeps what it found"));
+        let (mut dx, pass) = (self.buffers.take(input.len()), &self.pass);
+        pass.with_scoring(*layer, sinks.as_ref(), |scoring| {
+            cpu::attention_backward(&pass.packed, pass.rope(*layer), scoring, &input, out, d_out, lse, &mut dx);
+        })?;
+        if let Some((sinks, sum)) = sinks.as_ref().and_then(|sinks| Some((sinks, sinks.sum?))) {
+            with_floats(&sinks.var, |values| {
+                cpu::sinks_backward(&pass.packed, values, out, d_out, lse, &mut sums[sum]);
+            })?;
+        }
+        Ok(dx)
+    }
+}
+
+impl Weight {
+    /// Its sum, or somewhere for what nobody asks for.
+    fn sum_in<'a>(&self, sums: &'a mut [Vec<f32>], unasked: &'a mut Vec<f32>) -> &'a mut [f32] {
+        match self.sum {
+            Some(sum) => &mut sums[sum],
+            None => {
+                unasked.resize(self.var.elem_count(), 0.0);
+                unasked
+            }
+        }
+    }
+
+    /// Adds `found` to its sum, if it has one.
+    pub(super) fn add_to(&self, sums: &mut [Vec<f32>], found: &[f32]) {
+        if let Some(sum) = self.sum {
+            sums[sum].iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
+        }
+    }
+}
+
+/// Adds `gradient` to what flows there already.
+fn join(flow: &mut Option<Buffer>, gradient: Buffer) {
+    match flow {
+        None => *flow = Some(gradient),
+        Some(held) => held.iter_mut().zip(&*gradient).for_each(|(held, gradient)| *held += gradient),
     }
 }

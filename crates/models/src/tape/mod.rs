@@ -5,29 +5,59 @@
 //! are added straight to the caller's sums, and the gradient of the residual stream is one buffer that all blocks add to.
 
 mod backward;
+mod experts;
+mod forward;
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{Result, Var};
-use stateset_kernels::cpu::{self, Packed, Rope};
+use candle_core::Var;
+use stateset_kernels::cpu::{Packed, Rope};
 
 use crate::buffers::{Buffer, Buffers};
-use crate::ops::with_floats;
-use crate::{Executor, Layer, PackedBatch, Place, decoder};
+use crate::decoder::{Experts, Layer};
+use crate::executor::Place;
+use crate::{ModelConfig, PackedBatch};
+use experts::Mixed;
 
-/// A weight, and which of the decoder's it is.
+/// A weight, and what adapts it.
 #[derive(Clone)]
 pub(crate) struct Weight {
-    pub(crate) index: usize,
+    /// Where its gradient is summed; nowhere if it is frozen.
+    pub(crate) sum: Option<usize>,
     pub(crate) var: Var,
+    /// Adapters of parts of its outputs.
+    pub(crate) adapters: Arc<[Adapter]>,
+}
+
+/// A low-rank adapter: its factors, which are always learnt.
+pub(crate) struct Adapter {
+    /// `[rank, inputs]`.
+    pub(crate) a: Weight,
+    /// `[columns, rank]`.
+    pub(crate) b: Weight,
+    pub(crate) scale: f32,
+    /// The outputs it changes.
+    pub(crate) columns: Range<usize>,
 }
 
 /// What a tape is run on.
 pub(crate) struct Pass {
     pub(crate) batch: PackedBatch,
     pub(crate) packed: Packed,
-    pub(crate) rope: Arc<Rope>,
-    pub(crate) eps: f32,
+    /// The tables of the configuration, and one that turns nothing.
+    pub(crate) ropes: Arc<[Rope]>,
+    pub(crate) config: Arc<ModelConfig>,
+}
+
+impl Pass {
+    fn eps(&self) -> f32 {
+        self.config.rms_norm_eps as f32
+    }
+
+    fn rope(&self, layer: usize) -> &Rope {
+        &self.ropes[self.config.layers[layer].rope.unwrap_or(self.ropes.len() - 1)]
+    }
 }
 
 /// What is kept for the walk back.
@@ -71,17 +101,38 @@ enum Op {
         weight: Weight,
         rstd: Buffer,
     },
+    Copy {
+        x: usize,
+    },
     Linear {
         x: usize,
         weight: Weight,
+        bias: Option<Weight>,
         residual: Option<usize>,
+        /// What the adapters made of the input on the way.
+        low: Vec<Buffer>,
+    },
+    Add {
+        x: usize,
+        residual: usize,
+    },
+    NormHeads {
+        x: usize,
+        norms: [Weight; 2],
     },
     Attend {
         qkv: usize,
+        layer: usize,
+        sinks: Option<Weight>,
         lse: Buffer,
     },
     Gate {
         x: usize,
+    },
+    Experts {
+        x: usize,
+        experts: Experts<Weight>,
+        mixed: Mixed,
     },
     Select {
         x: usize,
@@ -139,85 +190,5 @@ impl Tape {
     fn factor(&mut self, slot: Slot) -> Arc<Buffer> {
         let cheap = matches!(self.nodes[slot.0].op, Op::Norm { .. } | Op::Gate { .. });
         self.release(slot, !cheap)
-    }
-}
-
-impl Executor for Tape {
-    type Tensor = Slot;
-    type Weight = Weight;
-    type Error = candle_core::Error;
-
-    fn embed(&mut self, weight: &Weight) -> Result<Slot> {
-        let (width, tokens) = (weight.var.dim(1)?, &self.pass.batch.tokens);
-        let mut out = self.buffers.take(tokens.len() * width);
-        with_floats(&weight.var, |table| cpu::gather_rows(table, tokens, &mut out, width))?;
-        Ok(self.push(Op::Embed { weight: weight.clone() }, width, out))
-    }
-
-    fn norm(&mut self, x: &Slot, weight: &Weight) -> Result<Slot> {
-        let (values, width) = (self.values(x), self.nodes[x.0].width);
-        let (mut out, mut rstd) = (self.buffers.take(values.len()), self.buffers.take(values.len() / width));
-        with_floats(&weight.var, |w| cpu::rms_norm(&values, w, self.pass.eps, &mut out, &mut rstd))?;
-        self.nodes[x.0].needed = true;
-        Ok(self.push(Op::Norm { x: x.0, weight: weight.clone(), rstd }, width, out))
-    }
-
-    fn linear(&mut self, x: Slot, weight: &Weight) -> Result<Slot> {
-        let (at, k, n) = (x.0, self.nodes[x.0].width, weight.var.dim(0)?);
-        let values = self.factor(x);
-        let m = values.len() / k;
-        let mut out = self.buffers.take(m * n);
-        with_floats(&weight.var, |w| cpu::linear(&values, w, &mut out, (m, k, n)))?;
-        Ok(self.push(Op::Linear { x: at, weight: weight.clone(), residual: None }, n, out))
-    }
-
-    fn linear_add(&mut self, x: Slot, weight: &Weight, residual: Slot) -> Result<Slot> {
-        let (at, k, n, onto) = (x.0, self.nodes[x.0].width, weight.var.dim(0)?, residual.0);
-        let values = self.factor(x);
-        let m = values.len() / k;
-        let residual = self.release(residual, false);
-        let mut out = Arc::try_unwrap(residual).unwrap_or_else(|kept| self.buffers.copy(&kept));
-        with_floats(&weight.var, |w| cpu::linear_add(&values, w, &mut out, (m, k, n)))?;
-        Ok(self.push(Op::Linear { x: at, weight: weight.clone(), residual: Some(onto) }, n, out))
-    }
-
-    fn attend(&mut self, qkv: Slot, _layer: usize) -> Result<Slot> {
-        let (at, p) = (qkv.0, &self.pass.packed);
-        let (rows, width) = (p.tokens(), p.heads * p.head_dim);
-        let (mut out, mut lse) = (self.buffers.take(rows * width), self.buffers.take(rows * p.heads));
-        let values = self.values(&qkv);
-        cpu::attention(p, &self.pass.rope, &values, &mut out, &mut lse);
-        self.release(qkv, true);
-        let slot = self.push(Op::Attend { qkv: at, lse }, width, out);
-        self.nodes[slot.0].needed = true;
-        Ok(slot)
-    }
-
-    fn gate(&mut self, gate_up: Slot) -> Result<Slot> {
-        let (at, width) = (gate_up.0, self.nodes[gate_up.0].width / 2);
-        let values = self.release(gate_up, true);
-        let mut out = self.buffers.take(values.len() / 2);
-        cpu::gate(&values, &mut out, width);
-        Ok(self.push(Op::Gate { x: at }, width, out))
-    }
-
-    fn select(&mut self, x: Slot) -> Result<Slot> {
-        let (at, width) = (x.0, self.nodes[x.0].width);
-        let values = self.release(x, false);
-        let mut out = self.buffers.take(self.pass.batch.rows.len() * width);
-        cpu::gather_rows(&values, &self.pass.batch.rows, &mut out, width);
-        Ok(self.push(Op::Select { x: at }, width, out))
-    }
-
-    fn block(&mut self, layer: &Layer<Weight>, place: Place, x: Slot) -> Result<Slot> {
-        if self.keep != Keep::Blocks {
-            return decoder::block(self, layer, place, x);
-        }
-        let (at, width) = (x.0, self.nodes[x.0].width);
-        let input = self.release(x, true);
-        let (mut inside, x) = self.of_block(input, width, Keep::Nothing);
-        let out = decoder::block(&mut inside, layer, place, x)?;
-        let out = inside.finish(out);
-        Ok(self.push_shared(Op::Block { x: at, layer: layer.clone(), place }, width, out))
     }
 }

@@ -37,7 +37,7 @@ impl Composed {
     pub(crate) fn log_probs(&self, tokens: &[u32], temperature: f64) -> Result<Tensor> {
         let last = tokens.len() - 1;
         let mut x = self.weight("model.embed_tokens").index_select(&Tensor::new(&tokens[..last], &Device::Cpu)?, 0)?;
-        for i in 0..self.config.num_hidden_layers {
+        for i in 0..self.config.num_hidden_layers() {
             let at = |part: &str| format!("model.layers.{i}.{part}");
             let normed = self.norm(&x, &at("input_layernorm"))?;
             x = (x + self.linear(&self.attention(&normed, i)?, &at("self_attn.o_proj"))?)?;
@@ -57,7 +57,7 @@ impl Composed {
 
     fn attention(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
         let c = &self.config;
-        let (n, d, heads, kv) = (x.dim(0)?, c.head_dim(), c.num_attention_heads, c.num_key_value_heads);
+        let (n, d, heads, kv) = (x.dim(0)?, c.head_dim, c.num_attention_heads, c.num_key_value_heads);
         let split = |name: &str, heads: usize| {
             let rows = self.linear(x, &format!("model.layers.{layer}.self_attn.{name}"))?;
             rows.reshape((1, n, heads, d))?.transpose(1, 2)?.contiguous()
@@ -76,8 +76,8 @@ impl Composed {
     }
 
     fn rotation(&self, positions: usize) -> Result<(Tensor, Tensor)> {
-        let half = self.config.head_dim() / 2;
-        let angle = |i: usize| (i / half) as f64 / self.config.rope_theta.powf((i % half) as f64 / half as f64);
+        let half = self.config.head_dim / 2;
+        let angle = |i: usize| (i / half) as f64 / crate::llama(true).rope_theta.powf((i % half) as f64 / half as f64);
         let angles: Vec<f64> = (0..positions * half).map(angle).collect();
         let angles = Tensor::from_vec(angles, (positions, half), &Device::Cpu)?;
         Ok((angles.cos()?, angles.sin()?))

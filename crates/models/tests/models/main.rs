@@ -13,10 +13,14 @@ mod tokenizer;
 mod weights;
 
 use stateset_domain::Stream;
-use stateset_models::{HostWeights, ModelConfig, PackedBatch};
+use stateset_models::{HostWeights, LlamaConfig, ModelConfig, PackedBatch};
 
 fn config(tied: bool) -> ModelConfig {
-    ModelConfig {
+    llama(tied).decoder().unwrap()
+}
+
+fn llama(tied: bool) -> LlamaConfig {
+    LlamaConfig {
         architectures: vec!["LlamaForCausalLM".into()],
         model_type: "llama".into(),
         vocab_size: 37,

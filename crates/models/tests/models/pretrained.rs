@@ -1,17 +1,18 @@
 //! A model as files.
 
 use stateset_domain::Artifact;
-use stateset_models::{ModelError, Pretrained, train_tokenizer, write_tensors};
+use stateset_models::{LlamaConfig, ModelError, Pretrained, train_tokenizer, write_tensors};
 
-use crate::{config, weights};
+use crate::{llama, weights};
 
 /// The files of a model whose vocabulary has `vocabulary` ids; its tokenizer has 258.
 fn files(vocabulary: usize) -> Vec<Artifact> {
-    let config = stateset_models::ModelConfig { vocab_size: vocabulary, ..config(true) };
+    let llama = LlamaConfig { vocab_size: vocabulary, ..llama(true) };
+    let config = llama.decoder().unwrap();
     let weights = stateset_models::HostWeights::random(&config, 0.02, stateset_domain::Stream::new(1));
     let file = |name: &str, bytes| Artifact { name: name.into(), bytes };
     vec![
-        file("config.json", serde_json::to_vec(&config).unwrap()),
+        file("config.json", serde_json::to_vec(&llama).unwrap()),
         file("model.safetensors", write_tensors(&weights.to_tensors()).unwrap()),
         file("tokenizer.json", train_tokenizer(&["a b".into()], &["<|end|>"], 258).unwrap()),
     ]

@@ -28,11 +28,15 @@ use stateset_algorithms::{Answer, Grpo, Schedule, Staleness};
 use stateset_domain::{
     Artifact, EpisodeId, Group, GroupId, Learner, PolicyVersion, Purpose, Role, StepReport, Stream, Trajectory,
 };
-use stateset_models::{HostWeights, ModelConfig, Pretrained, train_tokenizer, write_tensors};
+use stateset_models::{HostWeights, LlamaConfig, ModelConfig, Pretrained, train_tokenizer, write_tensors};
 use stateset_training::{LearnerSettings, Objective, OptimizerSettings, PolicyLearner};
 
 fn config(vocab_size: usize) -> ModelConfig {
-    ModelConfig {
+    llama(vocab_size).decoder().unwrap()
+}
+
+fn llama(vocab_size: usize) -> LlamaConfig {
+    LlamaConfig {
         architectures: vec!["LlamaForCausalLM".into()],
         model_type: "llama".into(),
         vocab_size,
@@ -57,12 +61,12 @@ fn config(vocab_size: usize) -> ModelConfig {
 const SPECIAL: [&str; 5] = ["<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>"];
 const VOCAB: usize = 288;
 
-fn model(config: &ModelConfig) -> Pretrained {
+fn model(llama: &LlamaConfig) -> Pretrained {
     let texts = ["where is my order".to_string(), "please send the order again".into()];
-    let weights = HostWeights::random(config, 0.15, Stream::new(1));
+    let weights = HostWeights::random(&llama.decoder().unwrap(), 0.15, Stream::new(1));
     let file = |name: &str, bytes| Artifact { name: name.into(), bytes };
     let files = vec![
-        file("config.json", serde_json::to_vec(config).unwrap()),
+        file("config.json", serde_json::to_vec(llama).unwrap()),
         file("tokenizer.json", train_tokenizer(&texts, &SPECIAL, VOCAB).unwrap()),
         file("model.safetensors", write_tensors(&weights.to_tensors()).unwrap()),
     ];
@@ -70,7 +74,7 @@ fn model(config: &ModelConfig) -> Pretrained {
 }
 
 /// The policy that every test starts from.
-static BASE: LazyLock<Pretrained> = LazyLock::new(|| model(&config(VOCAB)));
+static BASE: LazyLock<Pretrained> = LazyLock::new(|| model(&llama(VOCAB)));
 
 fn settings() -> LearnerSettings {
     LearnerSettings {

@@ -5,7 +5,7 @@ use stateset_algorithms::{Decay, Schedule};
 use stateset_domain::{Digest, Learner, LearnerError, StepReport};
 use stateset_training::PolicyLearner;
 
-use crate::{config, group, groups, learner, model, settings};
+use crate::{group, groups, learner, llama, model, settings};
 
 /// A learner whose next step depends on everything that is saved: optimizer, step, and the reference that is not the policy.
 fn demanding() -> PolicyLearner {
@@ -57,7 +57,7 @@ fn files_that_do_not_fit_are_refused_by_name() {
         let error = demanding().restore(&rest).unwrap_err();
         assert!(matches!(&error, LearnerError::State(reason) if reason.contains(missing)), "{error}");
     }
-    let other = PolicyLearner::new(model(&config(304)), settings()).unwrap();
+    let other = PolicyLearner::new(model(&llama(304)), settings()).unwrap();
     let error = demanding().restore(&other.save().unwrap()).unwrap_err();
     assert!(error.to_string().contains("another model"), "{error}");
 }

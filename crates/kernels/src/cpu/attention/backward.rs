@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::{BLOCK, Packed, Scratch, Seen, rotate_rows, rotate_rows_back};
+use super::{BLOCK, Packed, Scratch, Seen, rotate_rows, rotate_rows_back, soft_cap};
+use crate::Scoring;
 use crate::cpu::Rope;
 use crate::cpu::linear::{View, product};
 use crate::cpu::simd::{dot, exp, multiversion};
@@ -11,9 +12,11 @@ use crate::cpu::simd::{dot, exp, multiversion};
 ///
 /// # Panics
 /// As there.
+#[allow(clippy::too_many_arguments)]
 pub fn attention_backward(
     packed: &Packed,
     rope: &Rope,
+    scoring: Scoring<'_, f32>,
     qkv: &[f32],
     out: &[f32],
     dout: &[f32],
@@ -26,7 +29,7 @@ pub fn attention_backward(
     let flow = packed.split(dout, packed.out_row()).into_par_iter().zip(packed.split_mut(dqkv, packed.row()));
     let tasks = saved.zip(flow).enumerate();
     let sent = tasks.map_init(Scratch::default, |scratch, (i, ((out, lse), (dout, dqkv)))| {
-        let saved = Saved { seen: Seen::of(packed, &parts, i), out, dout, lse };
+        let saved = Saved { seen: Seen::of(packed, &parts, i), scoring, out, dout, lse };
         backward_segment(packed, rope, &saved, dqkv, scratch)
     });
     let sent: Vec<Vec<f32>> = sent.collect();
@@ -43,6 +46,7 @@ pub fn attention_backward(
 
 struct Saved<'a> {
     seen: Seen<'a>,
+    scoring: Scoring<'a, f32>,
     out: &'a [f32],
     dout: &'a [f32],
     lse: &'a [f32],
@@ -85,51 +89,93 @@ fn backward_block(
     s: &mut Scratch,
     (kv, head, start): (usize, usize, usize),
 ) {
-    let Seen { before: parent, own } = saved.seen;
-    let (d, out_row) = (p.head_dim, p.out_row());
-    let (before, n) = (parent.len() / p.row(), own.len() / p.row());
+    let (Seen { before: parent, own }, scoring) = (saved.seen, saved.scoring);
+    let (d, row, out_row) = (p.head_dim, p.row(), p.out_row());
+    let (before, n) = (parent.len() / row, own.len() / row);
     let rows = BLOCK.min(n - start);
-    let visible = start + rows;
-    let width = before + visible;
+    let first = scoring.first(before + start);
+    let width = before + start + rows - first;
+    let (shared, from) = saved.seen.from(p, first);
+    let visible = width - shared;
     let (scores, scores_t) = (View::rows(width), View::columns(width));
-    let v_at = (p.heads + p.kv_heads + kv) * d;
-    let v_t = View::columns(p.row()).at(v_at);
-    let q = View::rows(d).at(start * d);
+    let v = (p.heads + p.kv_heads + kv) * d;
+    let (theirs, ours) = (View::columns(row).at(first * row + v), View::columns(row).at(from * row + v));
+    let (q, k) = (View::rows(d).at(start * d), View::rows(d).at(first * d));
+    let k_t = View::columns(d).at(first * d);
     let o_at = start * out_row + head * d;
     let o = View::rows(out_row).at(o_at);
-    product((rows, width, d), p.scale(), (&s.q, q), (&s.k, View::columns(d)), (&mut s.scores, scores), false, 1);
-    product((rows, before, d), 1.0, (saved.dout, o), (parent, v_t), (&mut s.d_scores, scores), false, 1);
-    product((rows, visible, d), 1.0, (saved.dout, o), (own, v_t), (&mut s.d_scores, scores.at(before)), false, 1);
+    product((rows, width, d), scoring.scale, (&s.q, q), (&s.k, k_t), (&mut s.scores, scores), false, 1);
+    product((rows, shared, d), 1.0, (saved.dout, o), (parent, theirs), (&mut s.d_scores, scores), false, 1);
+    product((rows, visible, d), 1.0, (saved.dout, o), (own, ours), (&mut s.d_scores, scores.at(shared)), false, 1);
     let block = rows * width;
     let (out, dout) = (&saved.out[o_at..], &saved.dout[o_at..]);
     let lse = &saved.lse[head * n + start..][..rows];
-    softmax_backward(&mut s.scores[..block], &mut s.d_scores[..block], lse, out, dout, out_row, d, p.scale());
-    let shared_v = View::rows(p.kv_row()).at((p.kv_heads + kv) * d);
-    product((before, d, rows), 1.0, (&s.scores, scores_t), (saved.dout, o), (sent, shared_v), true, 1);
-    let (own_t, dv) = (scores_t.at(before), View::rows(p.row()).at(v_at));
+    softmax_backward(
+        &mut s.scores[..block],
+        &mut s.d_scores[..block],
+        lse,
+        out,
+        dout,
+        out_row,
+        d,
+        scoring.scale,
+        scoring.window,
+        scoring.soft_cap,
+    );
+    let shared_v = View::rows(p.kv_row()).at(first * p.kv_row() + (p.kv_heads + kv) * d);
+    product((shared, d, rows), 1.0, (&s.scores, scores_t), (saved.dout, o), (sent, shared_v), true, 1);
+    let (own_t, dv) = (scores_t.at(shared), View::rows(row).at(from * row + v));
     product((visible, d, rows), 1.0, (&s.scores, own_t), (saved.dout, o), (dqkv, dv), true, 1);
-    product((rows, d, width), 1.0, (&s.d_scores, scores), (&s.k, View::rows(d)), (&mut s.dq, q), false, 1);
-    product((width, d, rows), 1.0, (&s.d_scores, scores_t), (&s.q, q), (&mut s.dk, View::rows(d)), true, 1);
+    product((rows, d, width), 1.0, (&s.d_scores, scores), (&s.k, k), (&mut s.dq, q), false, 1);
+    product((width, d, rows), 1.0, (&s.d_scores, scores_t), (&s.q, q), (&mut s.dk, k), true, 1);
+}
+
+/// Adds to `d_sinks[heads]` what comes from `dout`, with the output and `lse` of [`attention`](super::attention). A sink gives nothing, so
+/// what it takes is missed by all others alike.
+pub fn sinks_backward(packed: &Packed, sinks: &[f32], out: &[f32], dout: &[f32], lse: &[f32], d_sinks: &mut [f32]) {
+    let d = packed.head_dim;
+    let rows = packed.split(out, packed.out_row()).into_iter().zip(packed.split(dout, packed.out_row()));
+    let segments: Vec<_> = rows.zip(packed.split(lse, packed.heads)).collect();
+    d_sinks.par_iter_mut().zip(sinks).enumerate().for_each(|(head, (d_sink, sink))| {
+        for ((out, dout), lse) in &segments {
+            let lse = lse.chunks_exact((lse.len() / packed.heads).max(1)).nth(head).unwrap_or_default();
+            let rows = out.chunks_exact(packed.out_row()).zip(dout.chunks_exact(packed.out_row()));
+            for ((out, dout), lse) in rows.zip(lse) {
+                *d_sink -= (sink - lse).exp() * dot(&out[head * d..][..d], &dout[head * d..][..d]);
+            }
+        }
+    });
 }
 
 multiversion! {
     /// Raw scores to probabilities, and gradients of probabilities to gradients of raw scores (times `scale`), in place.
     fn softmax_backward<const FMA: bool>(
         scores: &mut [f32], d_scores: &mut [f32], lse: &[f32], out: &[f32], dout: &[f32], out_row: usize, d: usize, scale: f32,
+        window: Option<usize>, cap: Option<f32>,
     ) {
         let seen = scores.len() / lse.len();
         let start = seen - lse.len();
         let rows = scores.chunks_exact_mut(seen).zip(d_scores.chunks_exact_mut(seen));
         for (i, (p, ds)) in rows.enumerate() {
             let inner = dot(&out[i * out_row..][..d], &dout[i * out_row..][..d]);
-            let (p, p_future) = p.split_at_mut(start + i + 1);
-            let (ds, ds_future) = ds.split_at_mut(start + i + 1);
-            for (p, ds) in p.iter_mut().zip(ds.iter_mut()) {
-                *p = exp::<FMA>(*p - lse[i]);
-                *ds = *p * (*ds - inner) * scale;
+            let sees = start + i + 1;
+            let past = window.map_or(0, |window| sees.saturating_sub(window));
+            for unseen in [0..past, sees..seen] {
+                p[unseen.clone()].fill(0.0);
+                ds[unseen].fill(0.0);
             }
-            p_future.fill(0.0);
-            ds_future.fill(0.0);
+            let visible = p[past..sees].iter_mut().zip(&mut ds[past..sees]);
+            match cap {
+                None => visible.for_each(|(p, ds)| {
+                    *p = exp::<FMA>(*p - lse[i]);
+                    *ds = *p * (*ds - inner) * scale;
+                }),
+                Some(cap) => visible.for_each(|(p, ds)| {
+                    let score = soft_cap::<FMA>(*p, cap);
+                    *p = exp::<FMA>(score - lse[i]);
+                    *ds = *p * (*ds - inner) * (1.0 - (score / cap) * (score / cap)) * scale;
+                }),
+            }
         }
     }
 }

@@ -11,12 +11,12 @@ mod backward;
 mod forward;
 mod packed;
 
-pub use backward::attention_backward;
+pub use backward::{attention_backward, sinks_backward};
 pub use forward::attention;
 pub use packed::Packed;
 
 use super::rope::Rope;
-use super::simd::multiversion;
+use super::simd::{exp, multiversion};
 
 const BLOCK: usize = 64;
 
@@ -33,6 +33,12 @@ impl<'a> Seen<'a> {
     fn of(packed: &Packed, parts: &[&'a [f32]], segment: usize) -> Self {
         let before = packed.segments[segment].parent.map_or(&[][..], |parent| parts[parent]);
         Self { before, own: parts[segment] }
+    }
+
+    /// Of the keys from `first` on: how many are the parent's, and the first that is the segment's own.
+    fn from(&self, p: &Packed, first: usize) -> (usize, usize) {
+        let before = self.before.len() / p.row();
+        (before.saturating_sub(first), first.saturating_sub(before))
     }
 
     /// The rotated keys of head `kv`, one after the other.
@@ -84,4 +90,11 @@ multiversion! {
             rope.rotate(first + i, from, &mut to[i * row..][..d], -1.0);
         }
     }
+}
+
+/// `cap tanh(s / cap)`. From one exponential, right to `cap * 2^-23`.
+#[inline(always)]
+pub(super) fn soft_cap<const FMA: bool>(s: f32, cap: f32) -> f32 {
+    let far = exp::<FMA>(-2.0 * s.abs() / cap);
+    ((1.0 - far) / (1.0 + far) * cap).copysign(s)
 }

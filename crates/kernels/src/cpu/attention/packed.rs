@@ -37,10 +37,6 @@ impl Packed {
         2 * self.kv_heads * self.head_dim
     }
 
-    pub(super) fn scale(&self) -> f32 {
-        1.0 / (self.head_dim as f32).sqrt()
-    }
-
     /// The query heads that share the key head `kv`.
     pub(super) fn group(&self, kv: usize) -> std::ops::Range<usize> {
         let size = self.heads / self.kv_heads;

@@ -1,0 +1,191 @@
+//! The operations, as they are written down.
+
+use std::sync::Arc;
+
+use candle_core::Result;
+use stateset_kernels::Scoring;
+use stateset_kernels::cpu::{self, LowRank, Span};
+
+use super::{Adapter, Keep, Op, Pass, Slot, Tape, Weight};
+use crate::buffers::Buffer;
+use crate::decoder::{Experts, Layer, Linear};
+use crate::executor::{Executor, Place, block};
+use crate::ops::with_floats;
+
+impl Executor for Tape {
+    type Tensor = Slot;
+    type Weight = Weight;
+    type Error = candle_core::Error;
+
+    fn embed(&mut self, weight: &Weight) -> Result<Slot> {
+        let (width, tokens) = (weight.var.dim(1)?, &self.pass.batch.tokens);
+        let mut out = self.buffers.take(tokens.len() * width);
+        with_floats(&weight.var, |table| cpu::gather_rows(table, tokens, &mut out, width))?;
+        self.pass.scale_embeddings(&mut out);
+        Ok(self.push(Op::Embed { weight: weight.clone() }, width, out))
+    }
+
+    fn norm(&mut self, x: &Slot, weight: &Weight) -> Result<Slot> {
+        let (values, width) = (self.values(x), self.nodes[x.0].width);
+        let (mut out, mut rstd) = (self.buffers.take(values.len()), self.buffers.take(values.len() / width));
+        with_floats(&weight.var, |w| cpu::rms_norm(&values, w, self.pass.eps(), &mut out, &mut rstd))?;
+        self.nodes[x.0].needed = true;
+        Ok(self.push(Op::Norm { x: x.0, weight: weight.clone(), rstd }, width, out))
+    }
+
+    fn copy(&mut self, x: &Slot) -> Result<Slot> {
+        let (values, width) = (self.values(x), self.nodes[x.0].width);
+        Ok(self.push_shared(Op::Copy { x: x.0 }, width, values))
+    }
+
+    fn linear(&mut self, x: Slot, linear: &Linear<Weight>, residual: Option<Slot>) -> Result<Slot> {
+        let Linear { weight, bias } = linear;
+        let (at, k, n) = (x.0, self.nodes[x.0].width, weight.var.dim(0)?);
+        let values = self.factor(x);
+        let m = values.len() / k;
+        let onto = residual.as_ref().map(|residual| residual.0);
+        let mut out = match residual {
+            None => self.buffers.take(m * n),
+            Some(residual) => self.own(residual),
+        };
+        with_floats(&weight.var, |w| match onto {
+            None => cpu::linear(&values, w, &mut out, (m, k, n)),
+            Some(_) => cpu::linear_add(&values, w, &mut out, (m, k, n)),
+        })?;
+        if let Some(bias) = bias {
+            with_floats(&bias.var, |bias| cpu::add_bias(&mut out, bias))?;
+        }
+        let mut low = Vec::with_capacity(weight.adapters.len());
+        for adapter in &*weight.adapters {
+            let mut made = self.buffers.take(m * adapter.a.var.dim(0)?);
+            adapter.with(k, n, |adapter| cpu::low_rank(&values, adapter, &mut out, &mut made))?;
+            low.push(made);
+        }
+        let op = Op::Linear { x: at, weight: weight.clone(), bias: bias.clone(), residual: onto, low };
+        Ok(self.push(op, n, out))
+    }
+
+    fn add_normed(&mut self, x: Slot, norm: Option<&Weight>, residual: Slot) -> Result<Slot> {
+        let x = match norm {
+            None => x,
+            Some(norm) => {
+                let normed = self.norm(&x, norm)?;
+                self.release(x, true);
+                normed
+            }
+        };
+        let (at, onto, width) = (x.0, residual.0, self.nodes[x.0].width);
+        let values = self.release(x, false);
+        let mut out = self.own(residual);
+        out.iter_mut().zip(&**values).for_each(|(out, x)| *out += x);
+        Ok(self.push(Op::Add { x: at, residual: onto }, width, out))
+    }
+
+    fn norm_heads(&mut self, qkv: Slot, norms: &[Weight; 2]) -> Result<Slot> {
+        let (at, width) = (qkv.0, self.nodes[qkv.0].width);
+        let values = self.release(qkv, true);
+        let mut out = self.buffers.take(values.len());
+        self.pass.with_spans(norms, |spans| cpu::norm_columns(&values, width, spans, self.pass.eps(), &mut out))?;
+        Ok(self.push(Op::NormHeads { x: at, norms: norms.clone() }, width, out))
+    }
+
+    fn attend(&mut self, qkv: Slot, layer: usize, sinks: Option<&Weight>) -> Result<Slot> {
+        let (at, pass) = (qkv.0, self.pass.clone());
+        let p = &pass.packed;
+        let (rows, width) = (p.tokens(), p.heads * p.head_dim);
+        let (mut out, mut lse) = (self.buffers.take(rows * width), self.buffers.take(rows * p.heads));
+        let values = self.release(qkv, true);
+        pass.with_scoring(layer, sinks, |scoring| {
+            cpu::attention(p, pass.rope(layer), scoring, &values, &mut out, &mut lse);
+        })?;
+        let slot = self.push(Op::Attend { qkv: at, layer, sinks: sinks.cloned(), lse }, width, out);
+        self.nodes[slot.0].needed = true;
+        Ok(slot)
+    }
+
+    fn gate(&mut self, gate_up: Slot) -> Result<Slot> {
+        let (at, width) = (gate_up.0, self.nodes[gate_up.0].width / 2);
+        let values = self.release(gate_up, true);
+        let mut out = self.buffers.take(values.len() / 2);
+        cpu::gate(self.pass.config.gating, &values, &mut out, width);
+        Ok(self.push(Op::Gate { x: at }, width, out))
+    }
+
+    fn experts(&mut self, x: Slot, experts: &Experts<Weight>) -> Result<Slot> {
+        let (at, width) = (x.0, self.nodes[x.0].width);
+        let values = self.factor(x);
+        let (out, mixed) = self.mix(&values, experts)?;
+        Ok(self.push(Op::Experts { x: at, experts: experts.clone(), mixed }, width, out))
+    }
+
+    fn select(&mut self, x: Slot) -> Result<Slot> {
+        let (at, width) = (x.0, self.nodes[x.0].width);
+        let values = self.release(x, false);
+        let mut out = self.buffers.take(self.pass.batch.rows.len() * width);
+        cpu::gather_rows(&values, &self.pass.batch.rows, &mut out, width);
+        Ok(self.push(Op::Select { x: at }, width, out))
+    }
+
+    fn block(&mut self, layer: &Layer<Weight>, place: Place, x: Slot) -> Result<Slot> {
+        if self.keep != Keep::Blocks {
+            return block(self, layer, place, x);
+        }
+        let (at, width) = (x.0, self.nodes[x.0].width);
+        let input = self.release(x, true);
+        let (mut inside, x) = self.of_block(input, width, Keep::Nothing);
+        let out = block(&mut inside, layer, place, x)?;
+        let out = inside.finish(out);
+        Ok(self.push_shared(Op::Block { x: at, layer: layer.clone(), place }, width, out))
+    }
+}
+
+impl Tape {
+    /// The values of a slot that is used up now, to be written over.
+    fn own(&mut self, slot: Slot) -> Buffer {
+        let values = self.release(slot, false);
+        Arc::try_unwrap(values).unwrap_or_else(|kept| self.buffers.copy(&kept))
+    }
+}
+
+impl Pass {
+    pub(super) fn scale_embeddings(&self, values: &mut [f32]) {
+        let scale = self.config.embedding_scale;
+        if scale != 1.0 {
+            values.iter_mut().for_each(|x| *x *= scale);
+        }
+    }
+
+    /// Runs `f` on how layer `layer` weighs what it sees.
+    pub(super) fn with_scoring(
+        &self,
+        layer: usize,
+        sinks: Option<&Weight>,
+        f: impl FnOnce(Scoring<'_, f32>),
+    ) -> Result<()> {
+        let attention = &self.config.attention;
+        let (scale, window) = (attention.scale, self.config.layers[layer].window);
+        let plain = Scoring { scale, window, soft_cap: attention.soft_cap, sinks: None };
+        match sinks {
+            None => f(plain),
+            Some(sinks) => with_floats(&sinks.var, |sinks| f(Scoring { sinks: Some(sinks), ..plain }))?,
+        }
+        Ok(())
+    }
+
+    /// Runs `f` on the spans of queries and keys that are normed.
+    pub(super) fn with_spans<R>(
+        &self,
+        [queries, keys]: &[Weight; 2],
+        f: impl FnOnce(&[Span<'_>; 2]) -> R,
+    ) -> Result<R> {
+        with_floats(&queries.var, |queries| with_floats(&keys.var, |keys| f(&self.config.head_spans(queries, keys))))?
+    }
+}
+
+impl Adapter {
+    /// Runs `f` on the factors of an adapter of a projection from `inputs` to `width` numbers.
+    pub(super) fn with<R>(&self, inputs: usize, width: usize, f: impl FnOnce(&LowRank<'_>) -> R) -> Result<R> {
+        let (scale, columns) = (self.scale, self.columns.clone());
+        with_floats(&self.a.var, |a| with_floats(&self.b.var, |b| f(&LowRank { a, b, scale, inputs, width, columns })))?
+    }
+}
