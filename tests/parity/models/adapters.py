@@ -14,7 +14,9 @@ ALPHA = 8
 
 def save(name, family, model, seed, folder):
     """Writes adapter/: the adapter as PEFT saves it, what the model answers with it, and its slopes."""
-    config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=family.targets, bias="none", task_type="CAUSAL_LM", **family.adapter)
+    config = LoraConfig(
+        r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=family.targets, bias="none", task_type="CAUSAL_LM", **family.adapter
+    )
     adapted = get_peft_model(model, config).eval()
     randomise(adapted, seed)
     # A path of the machine it was made on would say nothing to anyone else.

@@ -13,6 +13,8 @@ import sys
 
 import torch
 from peft import PeftModel
+from peft.utils import load_peft_weights
+from transformers.utils import logging
 
 import reference
 import weights
@@ -32,8 +34,6 @@ def answers(path):
 
 def adapted(model, folder):
     """The model with the adapter, every part of which was found."""
-    from peft.utils import load_peft_weights
-
     loaded = PeftModel.from_pretrained(model, folder).eval()
     kept = {name.replace(".default", "").removesuffix(".weight") for name, _ in loaded.named_parameters() if "lora_" in name}
     saved = {name.removesuffix(".weight") for name in load_peft_weights(folder, device="cpu")}
@@ -51,6 +51,7 @@ if __name__ == "__main__":
             each.add_argument(name)
     given = parser.parse_args()
 
+    logging.disable_progress_bar()
     model = weights.load(given.model)
     if given.kind == "adapter":
         model = adapted(model, given.adapter)

@@ -3,7 +3,7 @@
     target/parity/venv/bin/python tests/parity/models/make_models.py [family or "templates" ...]
 
 Without names, everything is made. Each family in a process of its own, so that none depends on what was drawn before it, and with a fixed
-hash seed, since PEFT writes a set. What every file holds is in fixtures/README.md.
+hash seed, since PEFT writes a set. What every file holds is in fixtures/README.md. FIXTURES names another folder to write into.
 """
 
 import os
@@ -24,6 +24,7 @@ def make(name):
     import adapters
     import cases
     import families
+    import kinds
     import reference
     import templates
     import vocabularies
@@ -34,7 +35,7 @@ def make(name):
     shutil.rmtree(folder, ignore_errors=True)
     seed = zlib.crc32(name.encode()) % 100000 + family.reseed
     tokenizer = vocabularies.made(family.tokenizer, templates.source(family.tokenizer))
-    tokenizer.save_pretrained(folder, save_jinja_files=vocabularies.KINDS[family.tokenizer].jinja_file)
+    tokenizer.save_pretrained(folder, save_jinja_files=kinds.KINDS[family.tokenizer].jinja_file)
     texts = vocabularies.expected(AutoTokenizer.from_pretrained(folder))
     cases.write(os.path.join(folder, "expected.json"), "texts", texts)
     weights.save(family, tokenizer, seed, folder)
@@ -65,6 +66,13 @@ if __name__ == "__main__":
     else:
         import families
 
-        quiet = dict(TRANSFORMERS_VERBOSITY="error", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1", PYTHONDONTWRITEBYTECODE="1", PYTHONHASHSEED="0", PYTHONWARNINGS="ignore")
+        quiet = dict(
+            TRANSFORMERS_VERBOSITY="error",
+            HF_HUB_OFFLINE="1",
+            HF_HUB_DISABLE_PROGRESS_BARS="1",
+            PYTHONDONTWRITEBYTECODE="1",
+            PYTHONHASHSEED="0",
+            PYTHONWARNINGS="ignore",
+        )
         for name in sys.argv[1:] or [*families.FAMILIES, "templates"]:
             subprocess.run([sys.executable, os.path.abspath(__file__), "--one", name], env={**os.environ, **quiet}, check=True)

@@ -2,6 +2,7 @@
 
 import torch
 from safetensors.torch import save_file
+from transformers import AutoConfig
 
 import weights
 
@@ -52,7 +53,12 @@ def greedy(model, ids):
     """12 ids that follow the first 10, each the likeliest, and by clearly more than rounding."""
     prompt = ids[:, :PREFILL]
     out = model.generate(
-        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=NEW, do_sample=False, return_dict_in_generate=True, output_logits=True
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens=NEW,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_logits=True,
     )
     best = torch.stack(out.logits).topk(2, dim=-1).values
     assert (best[..., 0] - best[..., 1]).min() > MARGIN, "a near tie: choose another seed"
@@ -85,9 +91,15 @@ def expected(family, model, seed):
     if not family.stale_keys:
         torch.testing.assert_close(torch.cat([prefill, steps]), logits, rtol=0, atol=1e-5)
     return {
-        "ids": ids, "logits": logits, "decode_logits": steps, "greedy": greedy(model, ids),
-        "batch_ids": batch, "batch_lengths": torch.tensor(BATCH), "batch_logits": torch.cat(rows),
-        "coefficients": coefficients, "loss": loss_of(model, ids, coefficients).reshape(1),
+        "ids": ids,
+        "logits": logits,
+        "decode_logits": steps,
+        "greedy": greedy(model, ids),
+        "batch_ids": batch,
+        "batch_lengths": torch.tensor(BATCH),
+        "batch_logits": torch.cat(rows),
+        "coefficients": coefficients,
+        "loss": loss_of(model, ids, coefficients).reshape(1),
     }
 
 
@@ -105,8 +117,6 @@ def save(tensors, path):
 
 def check_v4(folder, logits, ids):
     """The config in the words of transformers 4 means the same."""
-    from transformers import AutoConfig
-
     with torch.no_grad():
         again = logits_of(weights.load(folder, AutoConfig.from_pretrained(f"{folder}/config.v4.json")), ids)
     assert torch.equal(again, logits), "config.v4.json means something else"

@@ -13,6 +13,7 @@ from transformers.utils import chat_template_utils
 import cases
 import conversations
 import families
+import kinds
 import vocabularies
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -35,11 +36,13 @@ def source(name):
 def rendered(tokenizer, name, messages, add_generation_prompt=True, tools=None, **variables):
     """One case: the text and its ids, or what the template refuses it with; None if it fails in some other way."""
     given = dict(tools=tools, add_generation_prompt=add_generation_prompt, **variables)
-    case = dict(name=name, messages=messages, tools=tools, add_generation_prompt=add_generation_prompt, variables=variables, now=NOW.isoformat())
+    case = dict(
+        name=name, messages=messages, tools=tools, add_generation_prompt=add_generation_prompt, variables=variables, now=NOW.isoformat()
+    )
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False, **given)
     except (jinja2.TemplateError, TypeError) as error:
-        # What `raise_exception` raises is of this very class; its heirs, and TypeError, come from templates that meet what they never expected.
+        # `raise_exception` raises this very class; its heirs, and TypeError, come of what a template never expected.
         return {**case, "error": error.message} if type(error) is jinja2.TemplateError else None
     return {**case, "rendered": text, "ids": tokenizer.apply_chat_template(messages, return_dict=False, **given)}
 
@@ -50,11 +53,11 @@ def save(out):
     at = os.path.join(out, "templates")
     os.makedirs(at, exist_ok=True)
     of_families = {family.tokenizer for family in families.FAMILIES.values()}
-    for name in vocabularies.KINDS:
+    for name in kinds.KINDS:
         tokenizer = vocabularies.made(name, source(name))
         folder = name if name in of_families else f"templates/{name}"
         if name not in of_families:
-            tokenizer.save_pretrained(os.path.join(out, folder), save_jinja_files=vocabularies.KINDS[name].jinja_file)
+            tokenizer.save_pretrained(os.path.join(out, folder), save_jinja_files=kinds.KINDS[name].jinja_file)
         given = {**conversations.CASES, **conversations.OF_ONE.get(name, {})}
         if "tool" in source(name):
             given |= conversations.WITH_TOOLS

@@ -8,12 +8,12 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 import families
-import vocabularies
+import kinds
 
 
 def config_of(family, tokenizer):
     """The config of a family, with the ids that its tokenizer gives to special tokens."""
-    kind = vocabularies.KINDS[family.tokenizer]
+    kind = kinds.KINDS[family.tokenizer]
     ends = [tokenizer.convert_tokens_to_ids(token) for token in kind.ends]
     ids = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=ends or tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     return AutoConfig.for_model(family.model_type, vocab_size=len(tokenizer), **ids, **{**families.SIZES, **family.config})
@@ -76,7 +76,10 @@ def save_mxfp4(model, seed, folder):
     model.generation_config.save_pretrained(folder)
     save_file(tensors, os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
     kept = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
-    rewrite(os.path.join(folder, "config.json"), lambda c: {**c, "quantization_config": {"modules_to_not_convert": kept, "quant_method": "mxfp4"}})
+    rewrite(
+        os.path.join(folder, "config.json"),
+        lambda c: {**c, "quantization_config": {"modules_to_not_convert": kept, "quant_method": "mxfp4"}},
+    )
 
 
 def save_v4_config(family, folder):
