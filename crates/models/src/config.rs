@@ -52,6 +52,11 @@ fn float32() -> String {
     "float32".into()
 }
 
+/// Far above any model's, and low enough that no product overflows.
+const MOST: usize = 1 << 24;
+/// What is counted by layers is allocated before the weights have shown that they are there.
+const MOST_LAYERS: usize = 4096;
+
 /// Why a configuration cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConfigError {
@@ -126,6 +131,9 @@ impl ModelConfig {
         let shape = |message: String| Err(ConfigError::Shape(message));
         if positive.contains(&0) {
             return shape("every dimension must be at least 1".into());
+        }
+        if positive.iter().any(|dimension| *dimension > MOST) || self.num_hidden_layers > MOST_LAYERS {
+            return shape(format!("no dimension may be above {MOST}, and num_hidden_layers not above {MOST_LAYERS}"));
         }
         let (hidden, heads, kv) = (self.hidden_size, self.num_attention_heads, self.num_key_value_heads);
         if hidden % heads != 0 || !self.head_dim().is_multiple_of(2) || self.head_dim() > 256 {
