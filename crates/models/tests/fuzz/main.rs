@@ -25,8 +25,6 @@ use targets::{Target, targets};
 const MOST: usize = 64 << 20;
 /// Accepted inputs that are kept to be changed further.
 const KEPT: usize = 64;
-/// Longer inputs are cut, bytes.
-const LONGEST: usize = 1 << 16;
 
 /// What a target went through.
 struct Record {
@@ -44,13 +42,15 @@ static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 /// Runs `target` on `executions` inputs that depend on `seed` alone.
 fn run(target: &Target, executions: u64, seed: u64) -> Record {
     let (mut pool, mut accepted, mut peak) = (target.seeds.clone(), 0, 0);
+    // What is accepted would grow and grow, and inputs are worth more than bytes.
+    let longest = 2 * target.seeds.iter().map(Vec::len).max().unwrap();
     let (root, begun) = (Stream::new(seed), Instant::now());
     for execution in 0..executions {
         let mut stream = root.fork(execution);
         let mut input = pool[stream.below(pool.len())].clone();
         let other = &pool[stream.below(pool.len())];
         mutate(&mut input, other, &mut stream);
-        input.truncate(LONGEST);
+        input.truncate(longest);
         let before = allocator::begin();
         let read = catch_unwind(AssertUnwindSafe(|| (target.run)(&input)));
         let held = allocator::peak_since(before);
@@ -78,6 +78,7 @@ fn run(target: &Target, executions: u64, seed: u64) -> Record {
         }
     }
     let Target { name, reads, .. } = *target;
+    println!("{name}: {executions} executions, {accepted} accepted");
     Record { name, reads, executions, accepted, peak, took: begun.elapsed() }
 }
 
