@@ -12,8 +12,6 @@ use super::{Config, Policy, Pretraining, Problem, Supervision, Training, duratio
 use crate::model::{FORMS, ModelName};
 use crate::topology::{Blueprint, Kinds};
 
-/// Policies that need no file.
-
 /// What a configuration refers to but does not contain.
 #[derive(Clone)]
 pub struct World {

@@ -78,7 +78,7 @@ fn run(target: &Target, executions: u64, seed: u64) -> Record {
         }
     }
     let Target { name, reads, .. } = *target;
-    println!("{name}: {executions} executions, {accepted} accepted");
+    eprintln!("{name}: {executions} executions, {accepted} accepted");
     Record { name, reads, executions, accepted, peak, took: begun.elapsed() }
 }
 

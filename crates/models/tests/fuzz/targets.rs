@@ -6,6 +6,9 @@ use stateset_models::{
     write_tensors,
 };
 
+/// Reads an input.
+type Reader = dyn Fn(&[u8]) -> bool;
+
 /// A reader.
 pub(crate) struct Target {
     pub(crate) name: &'static str,
@@ -15,7 +18,7 @@ pub(crate) struct Target {
     pub(crate) share: u64,
     pub(crate) seeds: Vec<Vec<u8>>,
     /// Whether it accepted the input.
-    pub(crate) run: Box<dyn Fn(&[u8]) -> bool>,
+    pub(crate) run: Box<Reader>,
 }
 
 const CONFIG: &str = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":258,"hidden_size":8,"intermediate_size":16,
