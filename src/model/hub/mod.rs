@@ -79,7 +79,7 @@ impl Hub {
     fn instead(&self, repo: &Repo, why: String) -> Result<PathBuf, HubError> {
         match Cache::new(&self.settings.cache, repo).snapshot() {
             Ok(folder) => {
-                tracing::warn!("{why}; using {} as it was cached", repo.id);
+                eprintln!("{why}; using {} as it was cached", repo.id);
                 Ok(folder)
             }
             Err(lacks) => {
