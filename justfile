@@ -73,3 +73,7 @@ recipes SEEDS='0 1 2':
         target/release/stateset train $recipe --set run.seed=$seed --output-dir runs/recipes/$seed || exit 1; \
     done; done
     target/release/stateset compare runs/recipes/*/* --output-file runs/recipes/comparison.html
+
+# Ten million broken files for every reader of files: minutes. Writes docs/fuzzing.md.
+fuzz:
+    cargo test -p stateset-models --test fuzz -- --ignored --nocapture

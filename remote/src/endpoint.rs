@@ -55,7 +55,8 @@ impl Endpoint {
     }
 
     /// Whether it is on this machine, where no proxy leads.
-    pub(crate) fn is_local(&self) -> bool {
+    #[must_use]
+    pub fn is_local(&self) -> bool {
         self.base.host_str().is_some_and(|host| {
             let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
             host == "localhost" || address.is_ok_and(|address| address.is_loopback())

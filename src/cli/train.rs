@@ -40,7 +40,7 @@ pub struct TrainArgs {
     /// Folder that holds the runs' folders [run.output_dir]
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
-    /// `builtin:tiny`, or a model's folder [agent.model]
+    /// `builtin:tiny`, a model's folder, or `org/name` of the Hugging Face hub [agent.model]
     #[arg(long, value_name = "MODEL")]
     model_name: Option<String>,
     /// Steps between two checkpoints [training.save_every]

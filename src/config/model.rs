@@ -83,7 +83,8 @@ impl Default for Run {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Agent {
-    /// `builtin:tiny` (default: trains on two CPU cores in minutes), or a folder with `config.json`, safetensors and `tokenizer.json`.
+    /// `builtin:tiny` (default: trains on two CPU cores in minutes), a folder with `config.json`, safetensors
+    /// and `tokenizer.json`, or `org/name` of the Hugging Face hub, at a revision with `org/name@revision`.
     pub model: String,
     /// Standing instructions that open every conversation. Default: none.
     pub system: Option<String>,

@@ -150,6 +150,15 @@ fn a_missing_domain_or_model_is_named() {
 }
 
 #[test]
+fn a_model_of_the_hub_is_taken_at_its_name_and_a_name_of_no_form_is_refused_with_the_forms() {
+    for name in ["org/name", "org/name@v1.0"] {
+        assert_eq!(loaded(&format!("{DOMAIN}agent: {{model: {name}}}"), &[]).unwrap().agent.model, name);
+    }
+    let printed = rejected(&format!("{DOMAIN}agent: {{model: org/name/more}}"), &[]);
+    assert!(printed.contains("cannot be `org/name/more`") && printed.contains("`org/name@revision`"), "{printed}");
+}
+
+#[test]
 fn what_is_written_down_reads_back_the_same_and_in_the_same_words() {
     let folder = folder(DOMAIN);
     let sets = ["agent.sampling.top_p=0.9", "training.learning_rate=3e-4"].map(str::to_owned);

@@ -9,10 +9,8 @@ use stateset_domain::{Directive, Scaling};
 
 use super::suggest::{nearest, quoted};
 use super::{Config, Policy, Pretraining, Problem, Supervision, Training, duration, judge, offline, size};
+use crate::model::{FORMS, ModelName};
 use crate::topology::{Blueprint, Kinds};
-
-/// Policies that need no file.
-const BUILT_IN: [&str; 1] = ["builtin:tiny"];
 
 /// What a configuration refers to but does not contain.
 #[derive(Clone)]
@@ -97,13 +95,20 @@ pub(super) fn validate_pretraining(config: &Pretraining, rungs: Result<&[String]
 
 fn agent(config: &Config, world: &World, found: &mut Findings) {
     let agent = &config.agent;
-    if agent.model.starts_with("builtin:") {
-        if !BUILT_IN.contains(&agent.model.as_str()) {
-            found.unknown("agent.model", &agent.model, &BUILT_IN);
+    match ModelName::parse(&agent.model) {
+        Ok(ModelName::Folder(folder)) if !world.model_exists && !folder.exists() => {
+            let problem = Problem::new("agent.model", format!("there is no folder `{}`", agent.model));
+            found.0.push(problem.allowed(FORMS));
         }
-    } else if !world.model_exists {
-        let problem = Problem::new("agent.model", format!("there is no folder `{}`", agent.model));
-        found.0.push(problem.allowed(format!("{}, or a folder with a model", quoted(&BUILT_IN))));
+        Err(unknown) if !world.model_exists => {
+            let problem = Problem::new("agent.model", format!("`agent.model` cannot be `{}`", agent.model));
+            let problem = problem.allowed(FORMS);
+            found.0.push(match unknown.near {
+                Some(near) => problem.help(format!("did you mean `{near}`?")),
+                None => problem,
+            });
+        }
+        Ok(_) | Err(_) => {}
     }
     let sampling = &agent.sampling;
     let temperature = sampling.temperature;

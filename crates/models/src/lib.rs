@@ -6,6 +6,7 @@
 
 mod autograd;
 mod buffers;
+mod checkpoint;
 mod config;
 mod decode;
 mod decoder;
@@ -15,24 +16,24 @@ mod mixture;
 mod ops;
 mod packed_batch;
 mod parameters;
-mod pretrained;
 mod sampling;
 mod tape;
-mod tensors;
 mod tokenizer;
 mod value_head;
 mod weights;
 
 pub use autograd::{Autograd, Recording};
+pub use checkpoint::{
+    COMPANIONS, ModelError, Pretrained, REQUIRED, RefusedFormat, ShardError, Storage, StoredDtype, TensorError,
+    WEIGHTS, WEIGHTS_INDEX, dequantize_mxfp4, read_index, read_tensors, tensors_of, write_tensors,
+};
 pub use config::{ConfigError, Experts, LayerKind, ModelConfig};
 pub use decode::{Decode, ServedWeights};
 pub use decoder::Decoder;
 pub use families::LlamaConfig;
 pub use packed_batch::PackedBatch;
 pub use parameters::Parameter;
-pub use pretrained::{ModelError, Pretrained};
 pub use sampling::{Choice, Sampler};
-pub use tensors::{TensorError, read_tensors, write_tensors};
 pub use tokenizer::{HfTokenizer, train_tokenizer};
 pub use value_head::ValueHead;
 pub use weights::{HostWeights, WeightError};

@@ -24,7 +24,12 @@ impl HfTokenizer {
     /// # Errors
     /// If it is not one.
     pub fn from_json(bytes: &[u8]) -> Result<Self, TokenizerError> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(failed)?;
+        // The crate expects JSON of itself, and panics on some that is not, or that is no tokenizer's.
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(failed)?;
+        let read = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
+        let mut inner = read.map_err(|_| failed("it breaks the reader of tokenizers"))?.map_err(failed)?;
+        // Sequences are as long as what was said: what is cut or filled up here would be trained on.
+        inner.with_truncation(None).map_err(failed)?.with_padding(None);
         // Text that a user typed must never turn into the tokens that separate roles.
         inner.set_encode_special_tokens(true);
         Ok(Self { inner })

@@ -17,6 +17,7 @@
 mod chat_server;
 mod engine;
 mod fault;
+mod hub_server;
 mod journal;
 mod learner;
 mod store;
@@ -26,6 +27,7 @@ mod world;
 pub use chat_server::{Asked, Canned, ChatServer, Conduct};
 pub use engine::{DeafEngine, ScriptedEngine};
 pub use fault::FaultInjector;
+pub use hub_server::{HubConduct, HubRequest, HubServer};
 pub use journal::MemoryJournal;
 pub use learner::{CountingLearner, Listener};
 pub use store::MemoryStore;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use stateset_algorithms::{Adapted, Schedule, Staleness};
 use stateset_domain::{Adjustments, Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport};
-use stateset_models::{Autograd, Pretrained, read_tensors, write_tensors};
+use stateset_models::{Autograd, Pretrained, Storage, read_tensors, write_tensors};
 
 use crate::batch::Batch;
 use crate::critic::{Critic, CriticState};
@@ -228,7 +228,8 @@ impl Learner for PolicyLearner {
     }
 
     fn save(&self) -> Result<Vec<Artifact>, LearnerError> {
-        let mut files = self.base.to_files(&self.model.weights().map_err(compute)?).map_err(state)?;
+        let mut files =
+            self.base.to_files(&self.model.weights().map_err(compute)?, Storage::default()).map_err(state)?;
         let bytes = write_tensors(&self.optimizer.to_tensors()).map_err(state)?;
         files.push(Artifact { name: OPTIMIZER.into(), bytes });
         let Self { step, adapted, .. } = *self;

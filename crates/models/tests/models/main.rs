@@ -6,6 +6,7 @@
 mod composed;
 mod config;
 mod decode;
+mod fixtures;
 mod gradients;
 mod packing;
 mod pretrained;

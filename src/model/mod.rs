@@ -1,0 +1,59 @@
+//! Finding the model that a configuration names.
+//!
+//! | Name                                                      | Model                                                      |
+//! |-----------------------------------------------------------|------------------------------------------------------------|
+//! | `builtin:tiny`                                            | part of the program                                        |
+//! | a folder that exists, or a name that begins with `.` `/` `~` | that folder                                             |
+//! | `org/name`, `org/name@revision`                           | of the Hugging Face hub, by its cache                      |
+
+mod hub;
+mod name;
+
+use anyhow::{Context, Result};
+use stateset_domain::Artifact;
+use stateset_models::{HfTokenizer, Pretrained};
+
+use hub::Hub;
+pub(crate) use name::{FORMS, ModelName};
+
+/// The policy that is part of the program, made by `stateset pretrain config/pretrain-tiny.yaml`.
+const TINY: [(&str, &[u8]); 4] = [
+    ("config.json", include_bytes!("../../assets/tiny/config.json")),
+    ("model.safetensors", include_bytes!("../../assets/tiny/model.safetensors")),
+    ("tokenizer.json", include_bytes!("../../assets/tiny/tokenizer.json")),
+    ("tokenizer_config.json", include_bytes!("../../assets/tiny/tokenizer_config.json")),
+];
+
+/// Name of the built-in policy.
+pub const BUILTIN: &str = "builtin:tiny";
+
+/// The tokenizer of the model `name`. Nothing is downloaded for it: of a model of the hub, the cached copy is meant.
+///
+/// # Errors
+/// If there is none, or it cannot be used.
+pub fn tokenizer(name: &str) -> Result<HfTokenizer> {
+    let folder = match ModelName::parse(name)? {
+        ModelName::Builtin => return Ok(HfTokenizer::from_json(TINY[2].1)?),
+        ModelName::Folder(folder) => folder,
+        ModelName::Hub(repo) => Hub::from_env()?.cached(&repo)?,
+    };
+    let path = folder.join("tokenizer.json");
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(HfTokenizer::from_json(&bytes)?)
+}
+
+/// Loads the model `name`; one of the hub is downloaded first, unless it is in the cache.
+///
+/// # Errors
+/// If there is no such model, or it cannot be used.
+pub fn load(name: &str) -> Result<Pretrained> {
+    let folder = match ModelName::parse(name)? {
+        ModelName::Builtin => {
+            let files = TINY.iter().map(|(name, bytes)| Artifact { name: (*name).into(), bytes: bytes.to_vec() });
+            return Ok(Pretrained::from_files(files.collect())?);
+        }
+        ModelName::Folder(folder) => folder,
+        ModelName::Hub(repo) => Hub::from_env()?.fetch(&repo)?,
+    };
+    Pretrained::from_folder(&folder).with_context(|| format!("cannot load the model {name}"))
+}
