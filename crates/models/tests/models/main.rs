@@ -6,6 +6,9 @@
 mod composed;
 mod config;
 mod decode;
+mod families;
+mod family_gradients;
+mod fixture;
 mod fixtures;
 mod gradients;
 mod packing;

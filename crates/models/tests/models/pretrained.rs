@@ -2,8 +2,8 @@
 
 use stateset_domain::Artifact;
 use stateset_models::{
-    COMPANIONS, LlamaConfig, ModelError, Pretrained, Storage, StoredDtype, WEIGHTS, WEIGHTS_INDEX, read_index, read_tensors,
-    tensors_of, train_tokenizer, write_tensors,
+    COMPANIONS, LlamaConfig, ModelError, Pretrained, Storage, StoredDtype, WEIGHTS, WEIGHTS_INDEX, read_index,
+    read_tensors, tensors_of, train_tokenizer, write_tensors,
 };
 use tempfile::TempDir;
 

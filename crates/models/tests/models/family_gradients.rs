@@ -1,0 +1,104 @@
+//! Gradients of whole families: those of torch's autograd where it was asked, and of finite differences everywhere.
+
+use candle_core::{Result, Tensor, Var};
+use stateset_domain::NamedTensor;
+use stateset_models::{Autograd, Decoder, HostWeights, PackedBatch};
+
+use crate::fixture::{ALL, Expected, assert_near, folder, load};
+
+/// The sequence of a family, every token scored after the first, and what their log-probabilities are multiplied by.
+fn scored(expected: &Expected, reach: usize) -> (PackedBatch, Vec<f32>) {
+    let ids: Vec<u32> = expected.ids("ids").into_iter().take(reach).collect();
+    let mut batch = PackedBatch::default();
+    batch.push(&ids, &vec![true; ids.len()]);
+    (batch, expected.floats("coefficients")[1..ids.len()].to_vec())
+}
+
+fn loss(model: &Autograd, states: &Tensor, batch: &PackedBatch, along: &[f32]) -> Result<Tensor> {
+    let log_probs = model.log_probs_of(states, batch, 1.0)?.get(0)?;
+    (log_probs * Tensor::new(along, &candle_core::Device::Cpu)?)?.sum_all()
+}
+
+/// The gradient of every weight.
+fn gradients(model: &Autograd, batch: &PackedBatch, along: &[f32]) -> Result<Decoder<Vec<f32>>> {
+    let recording = model.record(batch)?;
+    let back = loss(model, recording.states(), batch, along)?.backward()?;
+    let direct = |var: &Var| match back.get(var.as_tensor()) {
+        Some(gradient) => gradient.flatten_all()?.to_vec1(),
+        None => Ok(vec![0.0; var.elem_count()]),
+    };
+    let mut sums: Vec<Vec<f32>> = model.variables().iter().map(direct).collect::<Result<_>>()?;
+    recording.backward(&back, &mut sums)?;
+    let mut sums = sums.into_iter();
+    model.variables().try_map(|_| Ok(sums.next().unwrap()))
+}
+
+#[test]
+fn gradients_are_those_of_torch() -> Result<()> {
+    for (family, pad) in [("llama", 378), ("qwen3", 375)] {
+        let (model, expected) = (load(family), Expected::of(family));
+        let (batch, along) = scored(&expected, usize::MAX);
+        let autograd = Autograd::new(&model.weights)?;
+        let value = loss(&autograd, &autograd.states(&batch)?, &batch, &along)?.to_scalar::<f32>()?;
+        assert_near(family, &[value], expected.floats("loss"), 1e-5);
+        let values = gradients(&autograd, &batch, &along)?;
+        let right = Expected::read(&folder(family).join("gradients.safetensors"));
+        let found = HostWeights { config: model.weights.config.clone(), values }.to_tensors();
+        assert_eq!(found.len(), right.all().len());
+        for NamedTensor { name, data, shape } in found {
+            let mut data = data.to_vec();
+            if name == "model.embed_tokens.weight" {
+                // torch keeps what a padding token is read as out of the gradient, though this sequence reads it.
+                let row = pad * shape[1]..(pad + 1) * shape[1];
+                data[row.clone()].copy_from_slice(&right.floats(&name)[row]);
+            }
+            assert_near(&name, &data, right.floats(&name), 1e-3);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_slope_along_every_weight_agrees_with_finite_differences() -> Result<()> {
+    for family in ALL {
+        let (model, expected) = (load(family), Expected::of(family));
+        let reach = model.weights.config.max_position_embeddings;
+        let (batch, along) = scored(&expected, reach);
+        let values = gradients(&Autograd::new(&model.weights)?, &batch, &along)?;
+        let names: Vec<String> = model.weights.config.parameters().iter().map(|it| it.name.clone()).collect();
+        for (at, (name, gradient)) in names.iter().zip(values.iter()).enumerate() {
+            // Along the gradient itself, where the loss moves most.
+            let length = gradient.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            assert!(length > 1e-4, "{family}: {name} changes nothing");
+            let value = |by: f64| -> Result<f64> {
+                let mut index = 0;
+                let moved = model.weights.values.try_map(|values| -> Result<Vec<f32>> {
+                    index += 1;
+                    let step = |(x, d): (&f32, &f32)| (f64::from(*x) + by * f64::from(*d) / length) as f32;
+                    let is_it = index - 1 == at;
+                    Ok(if is_it { values.iter().zip(gradient).map(step).collect() } else { values.clone() })
+                })?;
+                let weights = HostWeights { config: model.weights.config.clone(), values: moved };
+                let moved = Autograd::new(&weights)?;
+                Ok(f64::from(loss(&moved, &moved.states(&batch)?, &batch, &along)?.to_scalar::<f32>()?))
+            };
+            // Near an edge, a longer step would send tokens to other experts.
+            let (by, noise) = if model.weights.config.experts.is_some() { (2e-4, 6e-2) } else { (4e-3, 2e-3) };
+            let slope = (value(by)? - value(-by)?) / (2.0 * by);
+            assert!((slope - length).abs() < 0.02 * length + noise, "{family}: {name}: {slope} is not {length}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn blocks_that_are_run_again_give_the_same_gradient_bit_by_bit() -> Result<()> {
+    for family in ALL {
+        let (model, expected) = (load(family), Expected::of(family));
+        let (batch, along) = scored(&expected, model.weights.config.max_position_embeddings);
+        let kept = gradients(&Autograd::new(&model.weights)?, &batch, &along)?;
+        let again = gradients(&Autograd::new(&model.weights)?.checkpointing(true), &batch, &along)?;
+        assert!(kept.iter().eq(again.iter()), "{family}");
+    }
+    Ok(())
+}
