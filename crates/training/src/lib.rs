@@ -30,4 +30,4 @@ pub use learner::{LearnerSettings, PolicyLearner};
 pub use objective::Objective;
 pub use optimizer::{Optimizer, OptimizerKind, OptimizerSettings};
 pub use supervised::{Supervised, SupervisedReport, SupervisedSettings};
-pub use variables::Variable;
+pub use stateset_models::Variable;
