@@ -10,6 +10,7 @@ pub mod diff;
 pub mod doctor;
 pub mod errors;
 pub mod evaluate;
+pub mod export;
 pub mod graph;
 pub mod inspect;
 pub mod pretrain;
@@ -50,6 +51,10 @@ enum Command {
     #[command(after_help = "Examples:\n  stateset evaluate runs/quickstart\n  \
         stateset evaluate runs/quickstart --rung hard --num-episodes 512 --output-file hard.json")]
     Evaluate(evaluate::EvaluateArgs),
+    /// Write what a run has learnt as a folder that other programs load
+    #[command(after_help = "Examples:\n  stateset export runs/quickstart --output-dir policy\n  \
+        stateset export runs/lora --merge --dtype bf16 --output-dir policy")]
+    Export(export::ExportArgs),
     /// Put several runs side by side
     #[command(after_help = "Examples:\n  stateset compare runs/grpo runs/grpo-2 runs/dpo\n  \
         stateset compare runs/* --output-file comparison.html")]
@@ -119,6 +124,7 @@ pub fn run() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Evaluate(args) => evaluate::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Export(args) => export::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Compare(args) => compare::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Chat(args) => chat::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Validate(ConfigArgs { config, sets }) => {

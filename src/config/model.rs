@@ -9,7 +9,7 @@ use stateset_algorithms::{A2c, Algorithm, Critic, Dpo, Grpo, ImportanceSampling,
 use stateset_domain::Sampling;
 use stateset_training::OptimizerKind;
 
-use super::{EarlyStopping, Judge, Policy, Rollouts, Supervision, Topology, size};
+use super::{EarlyStopping, Judge, Lora, Policy, Rollouts, Supervision, Topology, size};
 
 /// A run. Every key has a default except `environment.domain`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -206,6 +206,8 @@ pub struct Training {
     /// Whether the trainer keeps only the input of each block for the way back, and computes the block again: less memory, a third more
     /// arithmetic, the same weights. Default false.
     pub activation_checkpointing: bool,
+    /// An adapter that is learnt in place of the weights. Default: none, and the weights are learnt.
+    pub lora: Option<Lora>,
     /// Steps between two checkpoints; the last step always has one. At least 1; default 10.
     pub save_every: u64,
     /// How many checkpoints are kept, newest first. At least 1; default 3.
@@ -245,6 +247,7 @@ impl Default for Training {
             max_grad_norm: 1.0,
             micro_batch_tokens: 8192,
             activation_checkpointing: false,
+            lora: None,
             save_every: 10,
             keep_checkpoints: 3,
             eval_every: 0,

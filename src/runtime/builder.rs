@@ -10,7 +10,7 @@ use stateset_actors::protocol::{Instruments, Probe, Unprobed};
 use stateset_actors::{EngineFactory, LearnerFactory};
 use stateset_algorithms::{ActorCritic, Algorithm, Sft, Staleness};
 use stateset_chat::ChatFormat;
-use stateset_domain::{Journal, StoreError, Tokenizer};
+use stateset_domain::{Journal, StoreError, Stream, Tokenizer};
 use stateset_environments::{DomainSpec, Environment, Ladder};
 use stateset_faults::{Injector, Plan};
 use stateset_inference::{BatchEngine, EngineLimits};
@@ -18,7 +18,9 @@ use stateset_journal::JournalFolder;
 use stateset_models::Pretrained;
 use stateset_rewards::{EpisodeReward, Reward};
 use stateset_telemetry::{EventSink, JsonLines};
-use stateset_training::{CheckpointFolder, Dataset, LearnerSettings, Objective, OptimizerSettings, PolicyLearner};
+use stateset_training::{
+    Adaptation, CheckpointFolder, Dataset, LearnerSettings, Objective, OptimizerSettings, PolicyLearner,
+};
 use tokio::sync::mpsc;
 
 use super::{Clock, Listener, Restarts, Runtime, Unwired};
@@ -394,6 +396,10 @@ pub(crate) fn learner_settings(config: &Config) -> LearnerSettings {
         temperature: if training.is_offline() { 1.0 } else { config.agent.sampling.temperature },
         micro_batch_tokens: training.micro_batch_tokens,
         activation_checkpointing: training.activation_checkpointing,
+        adapter: training.lora.as_ref().map(|lora| Adaptation {
+            config: lora.adapter(),
+            stream: Stream::new(config.run.seed).fork(u64::from_le_bytes(*b"adapters")),
+        }),
         undoable: policies(config).may_skip(),
     }
 }

@@ -118,6 +118,7 @@ fn backends(config: &Config, plant: Plant) -> Backends {
         temperature: config.agent.sampling.temperature,
         micro_batch_tokens: training.micro_batch_tokens,
         activation_checkpointing: training.activation_checkpointing,
+        adapter: None,
         undoable: true,
     };
     let done = Arc::new(AtomicBool::new(false));

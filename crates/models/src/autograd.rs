@@ -6,9 +6,9 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, InplaceOp1, Result, Tensor, Var};
 use stateset_kernels::cpu::{Packed, Rope};
 
+use crate::adapter::{Factors, HostAdapter};
 use crate::buffers::Buffers;
 use crate::ops::{Linear, LinearLogProb, with_floats};
-use crate::adapter::{Factors, HostAdapter};
 use crate::tape::{Adapter, Keep, Pass, Tape, Weight};
 use crate::{Decoder, HostWeights, ModelConfig, PackedBatch, executor};
 
@@ -111,7 +111,8 @@ impl Autograd {
         let rank = adapter.config.rank;
         let both = |it: &Factors| {
             let shapes = [(rank, it.a.len() / rank), (it.b.len() / rank, rank)];
-            let [a, b] = [(&it.a, shapes[0]), (&it.b, shapes[1])].map(|(it, shape)| Var::from_slice(it, shape, &Device::Cpu));
+            let [a, b] =
+                [(&it.a, shapes[0]), (&it.b, shapes[1])].map(|(it, shape)| Var::from_slice(it, shape, &Device::Cpu));
             Ok([a?, b?])
         };
         let factors = adapter.factors.iter().map(both).collect::<Result<_>>()?;
@@ -132,10 +133,15 @@ impl Autograd {
         let Some(Adapted { adapter, factors }) = &self.adapter else {
             let parameters = self.config.parameters();
             let named = parameters.iter().zip(self.variables.iter());
-            return named.map(|(it, var)| Variable { name: it.name.clone(), decays: it.is_matrix(), var: var.clone() }).collect();
+            return named
+                .map(|(it, var)| Variable { name: it.name.clone(), decays: it.is_matrix(), var: var.clone() })
+                .collect();
         };
         let names = adapter.to_tensors().into_iter().map(|it| it.name);
-        names.zip(factors.iter().flatten()).map(|(name, var)| Variable { name, decays: true, var: var.clone() }).collect()
+        names
+            .zip(factors.iter().flatten())
+            .map(|(name, var)| Variable { name, decays: true, var: var.clone() })
+            .collect()
     }
 
     /// A copy of the adapter, if there is one.
@@ -306,7 +312,12 @@ impl Adapted {
         let scale = self.adapter.config.scale();
         let own = |(i, (it, [a, b])): (usize, (&Factors, &[Var; 2]))| {
             let both = (plain(Some(2 * i), a), plain(Some(2 * i + 1), b));
-            (it.target.parameter == parameter).then(|| Adapter { a: both.0, b: both.1, scale, columns: it.target.columns.clone() })
+            (it.target.parameter == parameter).then(|| Adapter {
+                a: both.0,
+                b: both.1,
+                scale,
+                columns: it.target.columns.clone(),
+            })
         };
         self.adapter.factors.iter().zip(&self.factors).enumerate().filter_map(own).collect()
     }

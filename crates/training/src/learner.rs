@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use stateset_algorithms::{Adapted, Schedule, Staleness};
-use stateset_domain::{Adjustments, Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport, Stream};
+use stateset_domain::{
+    Adjustments, Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport, Stream,
+};
 use stateset_models::{Autograd, HostAdapter, LoraConfig, Pretrained, Storage, read_tensors, write_tensors};
 
 use crate::batch::Batch;

@@ -13,8 +13,8 @@ use thiserror::Error;
 use crate::{HostWeights, ModelConfig};
 
 pub use peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
-pub use targets::Targets;
 use targets::Target;
+pub use targets::Targets;
 
 /// How a decoder is adapted.
 #[derive(Debug, Clone, PartialEq)]

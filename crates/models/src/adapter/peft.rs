@@ -70,7 +70,9 @@ impl HostAdapter {
                 let tensor = by_name.remove(name.as_str()).ok_or_else(missing)?;
                 if tensor.shape != shape {
                     let found = &tensor.shape;
-                    return Err(AdapterError::Weights(format!("tensor {name} has shape {found:?}, expected {shape:?}")));
+                    return Err(AdapterError::Weights(format!(
+                        "tensor {name} has shape {found:?}, expected {shape:?}"
+                    )));
                 }
                 Ok(tensor.data.to_vec())
             };
@@ -91,7 +93,8 @@ impl HostAdapter {
     pub fn to_files(&self, base: &str) -> Result<Vec<Artifact>, AdapterError> {
         let weights = write_tensors(&self.to_tensors()).map_err(|error| AdapterError::Weights(error.to_string()))?;
         let names = self.factors.iter().filter_map(|it| it.module().rsplit('.').next()).collect();
-        let text = serde_json::to_string_pretty(&self.config.to_peft(base, &names)).map_err(|error| AdapterError::Config(error.to_string()))?;
+        let text = serde_json::to_string_pretty(&self.config.to_peft(base, &names))
+            .map_err(|error| AdapterError::Config(error.to_string()))?;
         Ok(vec![
             Artifact { name: ADAPTER_CONFIG.into(), bytes: text.into_bytes() },
             Artifact { name: ADAPTER_WEIGHTS.into(), bytes: weights },
@@ -112,7 +115,9 @@ impl LoraConfig {
             }
         }
         let empty = |it: &Value| {
-            *it == json!(false) || it.as_object().is_some_and(|it| it.is_empty()) || it.as_array().is_some_and(Vec::is_empty)
+            *it == json!(false)
+                || it.as_object().is_some_and(|it| it.is_empty())
+                || it.as_array().is_some_and(Vec::is_empty)
         };
         for name in UNSUPPORTED {
             if let Some(found) = field(name).filter(|it| !empty(it)) {
@@ -126,7 +131,8 @@ impl LoraConfig {
             rank: rank.ok_or_else(|| wrong("r", "a whole number from 1 to 16384"))? as usize,
             alpha: alpha.ok_or_else(|| wrong("lora_alpha", "a number above 0"))?,
             stabilised: field("use_rslora").and_then(Value::as_bool).unwrap_or(false),
-            targets: targets(field("target_modules")).ok_or_else(|| wrong("target_modules", "\"all-linear\" or a list of names"))?,
+            targets: targets(field("target_modules"))
+                .ok_or_else(|| wrong("target_modules", "\"all-linear\" or a list of names"))?,
         })
     }
 
@@ -153,7 +159,9 @@ impl LoraConfig {
 fn targets(value: Option<&Value>) -> Option<Targets> {
     match value? {
         Value::String(text) if text == "all-linear" => Some(Targets::AllLinear),
-        Value::Array(names) => names.iter().map(|it| it.as_str().map(str::to_string)).collect::<Option<_>>().map(Targets::Named),
+        Value::Array(names) => {
+            names.iter().map(|it| it.as_str().map(str::to_string)).collect::<Option<_>>().map(Targets::Named)
+        }
         _ => None,
     }
 }
