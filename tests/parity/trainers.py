@@ -23,6 +23,8 @@ class Replay:
 
     training = True
     is_gradient_checkpointing = False
+    # Where PEFT is installed, TRL unwraps a model to see whether it is an adapter, and looks here for compiled parts.
+    _modules = {}
 
     def __init__(self, log_probs, entropy=None):
         self.log_probs, self.entropy = log_probs, entropy
