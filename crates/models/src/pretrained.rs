@@ -60,7 +60,8 @@ pub enum ModelError {
 
 const WEIGHTS: &str = "model.safetensors";
 const REQUIRED: [&str; 3] = ["config.json", "tokenizer.json", WEIGHTS];
-const OPTIONAL: [&str; 1] = ["tokenizer_config.json"];
+const OPTIONAL: [&str; 4] =
+    ["tokenizer_config.json", "chat_template.jinja", "chat_template.json", "generation_config.json"];
 
 impl Pretrained {
     /// Loads the folder `path`.
