@@ -84,8 +84,20 @@ fn every_conversation_is_rendered_and_refused_as_transformers_does() {
 }
 
 const FAMILIES: [&str; 14] = [
-    "llama", "smollm2", "qwen2", "qwen3", "mistral", "gemma3", "gemma2", "phi3", "olmo2", "smollm3", "gpt_oss", "llama2",
-    "templates/command", "templates/deepseek",
+    "llama",
+    "smollm2",
+    "qwen2",
+    "qwen3",
+    "mistral",
+    "gemma3",
+    "gemma2",
+    "phi3",
+    "olmo2",
+    "smollm3",
+    "gpt_oss",
+    "llama2",
+    "templates/command",
+    "templates/deepseek",
 ];
 
 /// A turn of user and assistant, rendered as it grows: the ids before the reply, of the reply, and after the next question.
@@ -114,7 +126,7 @@ fn whole(format: &ChatFormat, said: [&str; 3]) -> Vec<u32> {
 
 #[test]
 fn what_grows_turn_by_turn_is_what_is_rendered_at_once_or_is_refused_by_name() {
-    let mut refused = Vec::new();
+    let (mut refused, mut apart) = (Vec::new(), Vec::<&str>::new());
     for family in FAMILIES {
         let (format, said) = (declared(family), ["Where is my lamp?", "On its way.", "Thanks!"]);
         match grown(&format, said) {
@@ -125,14 +137,14 @@ fn what_grows_turn_by_turn_is_what_is_rendered_at_once_or_is_refused_by_name() {
                 let whole = whole(&format, said);
                 assert_eq!(text(&ids), text(&whole), "{family}");
                 if ids != whole {
-                    println!("{family}: the same text in other ids\n{ids:?}\n{whole:?}");
+                    apart.push(family);
                 }
             }
             Err(ChatError::Rewritten { .. }) => refused.push(family),
             Err(error) => panic!("{family}: {error}"),
         }
     }
-    assert_eq!(refused, ["x"]);
+    assert_eq!((refused, apart), (vec!["qwen3", "gpt_oss", "templates/deepseek"], vec![]));
 }
 
 #[test]

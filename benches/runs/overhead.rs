@@ -163,7 +163,7 @@ impl Hand {
             for finished in self.engine.step().unwrap().finished {
                 let talk = talks.remove(&finished.id).unwrap();
                 match self.hear(talk, finished.completion) {
-                    ControlFlow::Continue(talk) => drop(talks.insert(self.ask(&talk), talk)),
+                    ControlFlow::Continue(mut talk) => drop(talks.insert(self.ask(&mut talk), talk)),
                     ControlFlow::Break(trajectory) => done.push(trajectory),
                 }
             }
@@ -215,7 +215,7 @@ impl Hand {
         let Step { observation, reward, done } = talk.session.step(&action).unwrap();
         talk.trajectory.turn_rewards.extend(reward);
         let Some(success) = done else {
-            self.say(&mut talk.trajectory, observation);
+            talk.say(observation);
             talk.turn += 1;
             return ControlFlow::Continue(talk);
         };

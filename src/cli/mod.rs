@@ -82,10 +82,12 @@ enum Command {
         stateset doctor --output-dir /data/runs --json | jq '.checks[] | select(.verdict == \"problem\")'")]
     Doctor(doctor::DoctorArgs),
     /// Print what a model is shown of a conversation: the text that its chat template makes of it, and the token ids
-    #[command(after_help = "Examples:\n  stateset render --model models/qwen3 --messages talk.json --tools tools.json\n  \
+    #[command(
+        after_help = "Examples:\n  stateset render --model models/qwen3 --messages talk.json --tools tools.json\n  \
         stateset render --model builtin:tiny --messages talk.json --json | jq .ids\n  \
         stateset render --model models/qwen3 --messages talk.json --set enable_thinking=false\n\n\
-        talk.json:\n  [{\"role\": \"user\", \"content\": \"hi, my account is K7Q2M.\"}]")]
+        talk.json:\n  [{\"role\": \"user\", \"content\": \"hi, my account is K7Q2M.\"}]"
+    )]
     Render(render::RenderArgs),
     /// Make a small policy from demonstrations
     #[command(after_help = "Example:\n  stateset pretrain config/pretrain-tiny.yaml --output-dir /tmp/tiny")]

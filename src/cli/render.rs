@@ -53,7 +53,11 @@ pub fn run(args: &RenderArgs, out: &mut impl Write) -> Result<()> {
         writeln!(out, "{}", json!({ "text": text, "ids": ids, "stop_ids": format.stop_tokens() }))?;
         return Ok(());
     }
-    writeln!(out, "{}", if std::io::stdout().is_terminal() { in_colour(&text, &format.special_tokens()) } else { text })?;
+    writeln!(
+        out,
+        "{}",
+        if std::io::stdout().is_terminal() { in_colour(&text, &format.special_tokens()) } else { text }
+    )?;
     writeln!(out, "\n{} tokens: {ids:?}\nends with any of {:?}", ids.len(), format.stop_tokens())?;
     Ok(())
 }

@@ -86,7 +86,10 @@ mod tests {
     fn each_form_is_read_where_it_is_taught_and_nowhere_else() {
         let arguments = r#"{"id": "K7"}"#;
         let forms = [
-            (CallForm::Tagged, format!("so.\n<tool_call>\n{{\"name\": \"look\", \"arguments\": {arguments}}}\n</tool_call>")),
+            (
+                CallForm::Tagged,
+                format!("so.\n<tool_call>\n{{\"name\": \"look\", \"arguments\": {arguments}}}\n</tool_call>"),
+            ),
             (CallForm::Listed, format!(" [{{\"name\": \"look\", \"arguments\": {arguments}}}]")),
             (CallForm::Bare, format!("{{\"name\": \"look\", \"parameters\": {arguments}}}")),
             (CallForm::Named, format!("look {arguments}")),
@@ -96,7 +99,10 @@ mod tests {
                 let read = form.read(text);
                 assert_eq!(read.is_some(), form == of, "{form:?} {text}");
                 if let Some((before, call)) = read {
-                    assert_eq!((before.as_str(), call.to_string().as_str()), (if *of == CallForm::Tagged { "so." } else { "" }, "look {\"id\":\"K7\"}"));
+                    assert_eq!(
+                        (before.as_str(), call.to_string().as_str()),
+                        (if *of == CallForm::Tagged { "so." } else { "" }, "look {\"id\":\"K7\"}")
+                    );
                 }
             }
         }

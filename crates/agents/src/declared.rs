@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn of_named_templates_the_one_for_tools_is_taken_where_there_are_tools() {
-        let source = |tools| read(&[("tokenizer_config.json", NAMED)], tools).unwrap().template.unwrap().source().to_owned();
+        let source =
+            |tools| read(&[("tokenizer_config.json", NAMED)], tools).unwrap().template.unwrap().source().to_owned();
         assert_eq!((source(false).as_str(), source(true).as_str()), ("plain", "with tools"));
     }
 

@@ -46,16 +46,22 @@ pub struct Reply {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ChatError {
     /// The tokenizer lacks a token the format is made of.
-    #[error("the model has no chat template, and its tokenizer no token {0}, which the format of the built-in policy needs")]
+    #[error(
+        "the model has no chat template, and its tokenizer no token {0}, which the format of the built-in policy needs"
+    )]
     MissingToken(&'static str),
     /// Nothing ends a reply.
-    #[error("nothing ends a reply: eos_token_id in generation_config.json or config.json, or eos_token in tokenizer_config.json, has to")]
+    #[error(
+        "nothing ends a reply: eos_token_id in generation_config.json or config.json, or eos_token in tokenizer_config.json, has to"
+    )]
     Endless,
     /// The template fails.
     #[error(transparent)]
     Template(#[from] TemplateError),
     /// The template takes back what it wrote.
-    #[error("{file}: the template writes what came before message {message} anew ({reason}), so the reply in it would not be what was sampled")]
+    #[error(
+        "{file}: the template writes what came before message {message} anew ({reason}), so the reply in it would not be what was sampled"
+    )]
     Rewritten {
         /// The template's file.
         file: String,

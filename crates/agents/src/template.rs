@@ -99,9 +99,7 @@ impl ChatTemplate {
             return Err(TemplateError::Unreadable { file: file.into(), reason });
         }
         let mut environment = environment();
-        environment
-            .add_template_owned(NAME, without_generation_blocks(source))
-            .map_err(|error| told(file, &error))?;
+        environment.add_template_owned(NAME, without_generation_blocks(source)).map_err(|error| told(file, &error))?;
         Ok(Self { environment, file: file.into(), source: source.into(), variables })
     }
 
@@ -136,7 +134,7 @@ impl ChatTemplate {
         let Conversation { messages, tools, documents } = conversation;
         let optional = |list: &Option<Vec<Value>>| list.clone().map_or(Value::from(()), Value::from);
         let own = [
-            ("messages", Value::from(messages.clone())),
+            ("messages", messages.iter().map(with_reasoning).collect()),
             ("tools", optional(tools)),
             ("documents", optional(documents)),
             ("add_generation_prompt", Value::from(reply)),
@@ -144,13 +142,29 @@ impl ChatTemplate {
         let more = self.variables.iter().map(|(name, value)| (name.as_str(), value.clone()));
         let context: BTreeMap<&str, Value> = more.chain(own).collect();
         let failed = |error: Error| told(&self.file, &error);
-        let text = self.environment.get_template(NAME).and_then(|it| it.render(Value::from(context))).map_err(failed)?;
+        let text =
+            self.environment.get_template(NAME).and_then(|it| it.render(Value::from(context))).map_err(failed)?;
         if text.len() > OUTPUT {
             let reason = format!("the template writes {} bytes, at most {OUTPUT} are taken", text.len());
             return Err(TemplateError::Unreadable { file: self.file.clone(), reason });
         }
         Ok(text)
     }
+}
+
+/// A message whose reasoning is found under each of the names that templates look for.
+fn with_reasoning(message: &Value) -> Value {
+    let given = |name: &&str| message.get_attr(name).ok().filter(|it| !it.is_none() && !it.is_undefined());
+    let Some(reasoning) = ["reasoning_content", "thinking", "reasoning"].iter().find_map(given) else {
+        return message.clone();
+    };
+    let thinking = given(&"thinking").unwrap_or_else(|| reasoning.clone());
+    let own = message.try_iter().into_iter().flatten().map(|key| {
+        let value = message.get_item(&key).unwrap_or_default();
+        (key, value)
+    });
+    let named = [(Value::from("thinking"), thinking), (Value::from("reasoning_content"), reasoning)];
+    Value::from_pairs(own.chain(named))
 }
 
 /// Jinja as Hugging Face's tools set it up.

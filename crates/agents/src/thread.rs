@@ -32,8 +32,6 @@ pub struct Thread {
     open: Option<Vec<u32>>,
     /// What the template writes after a reply, once there is one.
     tail: Option<Tail>,
-    /// Whether the last reply is followed by nothing yet.
-    replied: bool,
     calls: usize,
 }
 
@@ -51,8 +49,7 @@ pub struct Prompt {
 struct Tail {
     /// What ends it.
     close: Vec<u32>,
-    close_text: String,
-    /// What comes then, before anything else.
+    /// What comes then, where nothing else does.
     rest: String,
 }
 
@@ -62,7 +59,7 @@ impl ChatFormat {
     pub fn thread(&self) -> Thread {
         let conversation = Conversation::default();
         let format = self.clone();
-        Thread { format, conversation, settled: String::new(), open: None, tail: None, replied: false, calls: 0 }
+        Thread { format, conversation, settled: String::new(), open: None, tail: None, calls: 0 }
     }
 }
 
@@ -112,13 +109,8 @@ impl Thread {
 
     fn new_ids(&mut self, reply: bool) -> Result<Vec<u32>, ChatError> {
         let text = self.format.template.render(&self.conversation, reply)?;
-        let new = self.new_of(&text)?;
-        let (lead, rest) = match (&self.tail, self.replied) {
-            (Some(tail), true) => (tail.close_text.as_str(), tail.rest.as_str()),
-            _ => ("", ""),
-        };
-        let ids = self.after(lead, &format!("{rest}{new}"))?;
-        (self.settled, self.replied) = (text, false);
+        let ids = self.ids(self.new_of(&text)?)?;
+        self.settled = text;
         Ok(ids)
     }
 
@@ -128,20 +120,20 @@ impl Thread {
     /// [`ChatError`].
     pub fn reply(&mut self, sampled: &[u32]) -> Result<(Reply, Vec<u32>), ChatError> {
         let reply = self.format.read(sampled)?;
-        let tail = self.tail()?.close.clone();
+        let Tail { close, rest } = self.tail()?.clone();
         let ended = sampled.last().is_some_and(|id| self.format.ends(*id));
         let message = self.message(&reply);
         let before = std::mem::take(&mut self.settled);
         self.push(message);
-        self.settled = self.format.template.render(&self.conversation, false)?;
-        self.replied = true;
+        self.settled = without(self.format.template.render(&self.conversation, false)?, &rest);
         let said = guard::guarded(&Value::from(reply.said.trim()), &self.format.specials);
-        let kept = self.settled.strip_prefix(&before).is_some_and(|new| new.contains(said.as_str().unwrap_or_default()));
+        let kept =
+            self.settled.strip_prefix(&before).is_some_and(|new| new.contains(said.as_str().unwrap_or_default()));
         if !kept {
             // Whatever comes next, it does not continue what was sampled.
             self.settled = format!("{before}{STAND_IN}");
         }
-        Ok((reply, if ended { Vec::new() } else { tail }))
+        Ok((reply, if ended { Vec::new() } else { close }))
     }
 
     /// The tokens of a reply that is given, not sampled, up to its end.
@@ -151,11 +143,9 @@ impl Thread {
     pub fn given(&mut self, text: &str) -> Result<Vec<u32>, ChatError> {
         let rest = self.tail()?.rest.clone();
         self.push(Value::from_pairs([("role", "assistant"), ("content", text)]));
-        let whole = self.format.template.render(&self.conversation, false)?;
-        let new = self.new_of(&whole)?;
-        let reply = new.strip_suffix(rest.as_str()).unwrap_or(new);
-        let ids = guard::encode(reply, &self.format.specials, &*self.format.tokenizer)?;
-        (self.settled, self.replied) = (whole, true);
+        let text = without(self.format.template.render(&self.conversation, false)?, &rest);
+        let ids = self.ids(self.new_of(&text)?)?;
+        self.settled = text;
         Ok(ids)
     }
 
@@ -198,16 +188,16 @@ impl Thread {
         })
     }
 
-    /// The ids of `text`, which follows the special token `lead`, if that is one. A tokenizer may begin a text otherwise than go on with it.
-    fn after(&self, lead: &str, text: &str) -> Result<Vec<u32>, ChatError> {
+    /// The ids of `text`, which goes on after what is settled: a tokenizer may begin a text otherwise than go on with one. It needs to see
+    /// no further back than to a special token.
+    fn ids(&self, text: &str) -> Result<Vec<u32>, ChatError> {
+        let specials = self.format.specials.iter();
+        let last = specials.filter_map(|special| self.settled.rfind(special.as_str())).max();
+        let lead = &self.settled[last.unwrap_or(0)..];
         let encode = |text: &str| guard::encode(text, &self.format.specials, &*self.format.tokenizer);
-        match self.format.tokenizer.special(lead) {
-            Some(id) => {
-                let ids = encode(&format!("{lead}{text}"))?;
-                Ok(if ids.first() == Some(&id) { ids[1..].to_vec() } else { encode(text)? })
-            }
-            None => Ok(encode(text)?),
-        }
+        let (before, both) = (encode(lead)?, encode(&format!("{lead}{text}"))?);
+        // Where the two run together into one token, there is no telling them apart.
+        Ok(both.strip_prefix(before.as_slice()).map_or_else(|| encode(text), |new| Ok(new.to_vec()))?)
     }
 
     fn tail(&mut self) -> Result<&Tail, ChatError> {
@@ -224,12 +214,19 @@ impl Thread {
         let text = self.format.template.render(&probe, false)?;
         let tail = text.rsplit(STAND_IN).next().unwrap_or_default();
         let specials = &self.format.specials;
-        let ends = specials.iter().filter(|it| self.format.tokenizer.special(it).is_some_and(|id| self.format.ends(id)));
+        let ends =
+            specials.iter().filter(|it| self.format.tokenizer.special(it).is_some_and(|id| self.format.ends(id)));
         let first = ends.filter_map(|end| Some((tail.find(end.as_str())?, end))).min_by_key(|(at, _)| *at);
         let (close, rest) = first.map_or((tail, ""), |(at, end)| tail.split_at(at + end.len()));
-        let close_text = first.map_or_else(String::new, |(_, end)| end.clone());
-        Ok(Tail { close: self.format.tokenizer.encode_marked(close)?, close_text, rest: rest.into() })
+        Ok(Tail { close: self.format.tokenizer.encode_marked(close)?, rest: rest.into() })
     }
+}
+
+/// `text` up to where `rest` begins: what a template writes at the very end may be something else once the conversation goes on.
+fn without(mut text: String, rest: &str) -> String {
+    let length = text.strip_suffix(rest).map_or(text.len(), str::len);
+    text.truncate(length);
+    text
 }
 
 /// Nine letters and digits, which some templates ask for.

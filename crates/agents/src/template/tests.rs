@@ -10,10 +10,13 @@ fn rendered(source: &str, variables: &str) -> Result<String, TemplateError> {
 /// `json.dumps(x, ensure_ascii=False)`, then with `indent=2`, then with `sort_keys=True`.
 #[test]
 fn json_is_written_as_python_writes_it() {
-    let variables = r#"{"x": {"b": [1, 1.0, 1e16, 0.00001, true, null, []], "a": "<é>'\"\u0001\u007f\b\f\n", "c": {}}}"#;
+    let variables =
+        r#"{"x": {"b": [1, 1.0, 1e16, 0.00001, true, null, []], "a": "<é>'\"\u0001\u007f\b\f\n", "c": {}}}"#;
     assert_eq!(
         rendered("{{ x | tojson }}", variables).unwrap(),
-        r#"{"b": [1, 1.0, 1e+16, 1e-05, true, null, []], "a": "<é>'\"\u0001"#.to_owned() + "\u{7f}" + r#"\b\f\n", "c": {}}"#
+        r#"{"b": [1, 1.0, 1e+16, 1e-05, true, null, []], "a": "<é>'\"\u0001"#.to_owned()
+            + "\u{7f}"
+            + r#"\b\f\n", "c": {}}"#
     );
     assert_eq!(
         rendered("{{ {'k': [1, {'l': 'm'}], 'e': []} | tojson(indent=2) }}", "{}").unwrap(),
@@ -26,7 +29,10 @@ fn json_is_written_as_python_writes_it() {
 #[test]
 fn values_are_written_as_python_writes_them() {
     let variables = r#"{"x": [true, null, "it's", {"k": 1.0}]}"#;
-    assert_eq!(rendered("{{ x }} {{ x[0] }} {{ x[1] }}", variables).unwrap(), r#"[True, None, "it's", {'k': 1.0}] True None"#);
+    assert_eq!(
+        rendered("{{ x }} {{ x[0] }} {{ x[1] }}", variables).unwrap(),
+        r#"[True, None, "it's", {'k': 1.0}] True None"#
+    );
 }
 
 #[test]
