@@ -15,6 +15,7 @@ pub mod graph;
 pub mod inspect;
 pub mod pretrain;
 pub mod progress;
+pub mod render;
 pub mod schema;
 pub mod train;
 pub mod validate;
@@ -85,6 +86,14 @@ enum Command {
     #[command(after_help = "Examples:\n  stateset doctor\n  \
         stateset doctor --output-dir /data/runs --json | jq '.checks[] | select(.verdict == \"problem\")'")]
     Doctor(doctor::DoctorArgs),
+    /// Print what a model is shown of a conversation: the text that its chat template makes of it, and the token ids
+    #[command(
+        after_help = "Examples:\n  stateset render --model models/qwen3 --messages talk.json --tools tools.json\n  \
+        stateset render --model builtin:tiny --messages talk.json --json | jq .ids\n  \
+        stateset render --model models/qwen3 --messages talk.json --set enable_thinking=false\n\n\
+        talk.json:\n  [{\"role\": \"user\", \"content\": \"hi, my account is K7Q2M.\"}]"
+    )]
+    Render(render::RenderArgs),
     /// Make a small policy from demonstrations
     #[command(after_help = "Example:\n  stateset pretrain config/pretrain-tiny.yaml --output-dir /tmp/tiny")]
     Pretrain(pretrain::PretrainArgs),
@@ -136,6 +145,7 @@ pub fn run() -> ExitCode {
         Command::Schema => schema::run(&mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::run(args, &mut std::io::stdout()),
         Command::Doctor(args) => doctor::run(&args, &mut std::io::stdout()),
+        Command::Render(args) => render::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Pretrain(args) => pretrain::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| errors::exit(&error))

@@ -28,6 +28,7 @@ use crate::cli::errors::AnotherRun;
 use crate::config::{Config, Difference, FaultFile, Problems, Training};
 use crate::data::{self, Given};
 use crate::faults::{FaultProbe, Faults};
+use crate::format;
 use crate::inspect::Recent;
 use crate::judge::Prospect;
 use crate::model;
@@ -62,8 +63,8 @@ pub struct RuntimeBuilder {
 /// A policy of one's own: who samples, who learns, and how text becomes tokens for both.
 #[derive(Clone)]
 pub struct Backends {
-    /// Text to tokens; must have the tokens of [`ChatFormat`].
-    pub tokenizer: Arc<dyn Tokenizer>,
+    /// Conversations to tokens, and tokens to replies.
+    pub format: ChatFormat,
     /// Builds the engine, on its own thread, again after every failure.
     pub engine: EngineFactory,
     /// Builds the learner, likewise.
@@ -73,8 +74,11 @@ pub struct Backends {
 impl Backends {
     /// Those of a run that is given none: the engine and the learner of `model`, as `config` has them. It learns from `dataset` in place of
     /// episodes, if there is one.
-    #[must_use]
-    pub fn of(config: &Config, model: Pretrained, dataset: Option<Dataset>) -> Self {
+    ///
+    /// # Errors
+    /// If the model's chat template cannot be used.
+    pub fn of(config: &Config, model: Pretrained, dataset: Option<Dataset>) -> Result<Self> {
+        let format = format::of(&model)?;
         let tokenizer: Arc<dyn Tokenizer> = Arc::new(model.tokenizer.clone());
         let engine = {
             let (shape, tokenizer) = (model.weights.config.clone(), tokenizer.clone());
@@ -96,7 +100,7 @@ impl Backends {
                 None => PolicyLearner::new(model, settings)?,
             }))
         };
-        Self { tokenizer, engine, learner: Arc::new(learner) }
+        Ok(Self { format, engine, learner: Arc::new(learner) })
     }
 }
 
@@ -231,7 +235,7 @@ impl RuntimeBuilder {
                 let model = model.map_or_else(|| model::load(&config.agent.model), Ok)?;
                 let given = given(&config, &model, domain.as_ref())?;
                 digest = given.as_ref().and_then(|given| given.digest.clone());
-                Backends::of(&config, model, given.map(|given| given.dataset))
+                Backends::of(&config, model, given.map(|given| given.dataset))?
             }
         };
         let environment = match (environment, &domain) {
@@ -279,7 +283,7 @@ impl RuntimeBuilder {
             environment,
             reward,
             judge,
-            format: ChatFormat::new(backends.tokenizer)?,
+            format: backends.format,
             engine: backends.engine,
             learner: backends.learner,
             store: Arc::new(store),
@@ -370,7 +374,7 @@ fn open_folder(config: &Config, resume: bool, domain: Option<&str>, data: Option
 
 /// What the learner is given in place of episodes, if anything.
 fn given(config: &Config, model: &Pretrained, domain: Option<&Domain>) -> Result<Option<Given>> {
-    let format = ChatFormat::new(Arc::new(model.tokenizer.clone()))?;
+    let format = format::of(model)?;
     let ladder = domain.map(|domain| domain.ladder(config)).transpose()?;
     let unusable = |problems| Problems { file: "the configuration".into(), problems };
     Ok(data::given(config, &format, || ladder).map_err(unusable)?)
