@@ -76,4 +76,4 @@ recipes SEEDS='0 1 2':
 
 # Ten million broken files for every reader of files: minutes. Writes docs/fuzzing.md.
 fuzz:
-    cargo test -p stateset-models --test fuzz -- --ignored --nocapture
+    cargo test --workspace --test fuzz -- --ignored --nocapture

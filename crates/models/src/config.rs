@@ -235,6 +235,10 @@ impl ModelConfig {
         {
             return shape(format!("a token cannot go to {each} of {count} experts"));
         }
+        let experts = self.experts.map_or(0, |experts| experts.count.saturating_mul(self.layers.len()));
+        if experts > MOST_EXPERTS {
+            return shape(format!("{experts} experts in all layers are more than {MOST_EXPERTS}"));
+        }
         let experts = self.experts.map_or(0, |experts| experts.count.saturating_mul(experts.intermediate));
         let largest = (2 * self.intermediate_size).max(experts).max(self.vocab_size).max(self.qkv_rows());
         if largest.saturating_mul(self.hidden_size) > LARGEST_WEIGHT {
@@ -247,5 +251,7 @@ impl ModelConfig {
     }
 }
 
+/// Experts of all layers at most: five times those of the largest models.
+const MOST_EXPERTS: usize = 1 << 16;
 /// Numbers of one weight at most: 64 GiB of f32.
 const LARGEST_WEIGHT: usize = 1 << 34;

@@ -1,9 +1,13 @@
 //! The readers, and what their inputs are made from.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use stateset_chat::{ChatFormat, ChatTemplate, Conversation};
 use stateset_domain::{Artifact, Stream, Tokenizer};
 use stateset_models::{
-    HfTokenizer, HostWeights, ModelConfig, Pretrained, WEIGHTS, read_index, read_tensors, train_tokenizer,
-    write_tensors,
+    ADAPTER_CONFIG, HfTokenizer, HostAdapter, HostWeights, LoraConfig, ModelConfig, Pretrained, Targets, WEIGHTS,
+    read_index, read_tensors, train_tokenizer, write_tensors,
 };
 
 /// Reads an input.
@@ -29,7 +33,12 @@ const TEXT: &str = "Refund AB12, please: it's 3 days late. \u{e9}\u{1f600}<|end|
 /// All of them.
 pub(crate) fn targets() -> Vec<Target> {
     let tokenizer = train_tokenizer(&["a b, please".into()], &["<|end|>"], 258).unwrap();
-    vec![config(), header(), index(), tokenizer_target(&tokenizer), model(tokenizer)]
+    vec![config(), header(), index(), tokenizer_target(&tokenizer), model(tokenizer), adapter(), template(), declared()]
+}
+
+/// A file of one of the small checkpoints that the families are tested with.
+fn fixture(path: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/models/fixtures").join(path)).unwrap()
 }
 
 fn target(
@@ -53,7 +62,9 @@ fn config() -> Target {
         }
         Err(_) => false,
     };
-    target("config", "`config.json`, and what weights it asks for", 4_900_000, vec![CONFIG.into()], run)
+    let families = ["gemma2", "gemma3", "gpt_oss", "llama", "phi3_longrope", "qwen3_moe", "smollm3", "llama_yarn"];
+    let seeds = families.map(|family| fixture(&format!("{family}/config.json"))).into_iter().chain([CONFIG.into()]);
+    target("config", "`config.json`, and what weights it asks for", 4_900_000, seeds.collect(), run)
 }
 
 /// A safetensors file from a header and so many bytes of data.
@@ -85,7 +96,7 @@ fn header() -> Target {
         }
         read_tensors(&input).is_ok()
     };
-    target("header", "a safetensors file, MXFP4 included", 4_400_000, seeds, run)
+    target("header", "a safetensors file, MXFP4 included", 4_000_000, seeds, run)
 }
 
 fn index() -> Target {
@@ -132,4 +143,54 @@ fn model(tokenizer: Vec<u8>) -> Target {
         Pretrained::from_files(files).is_ok()
     };
     target("model", "configuration, weights and tokenizer together", 40_000, vec![seed], run)
+}
+
+fn adapter() -> Target {
+    let model = ModelConfig::from_json(CONFIG).unwrap();
+    let lora = LoraConfig { rank: 2, alpha: 4.0, stabilised: false, targets: Targets::Attention };
+    let files = HostAdapter::fresh(&model, lora, Stream::new(1)).unwrap().to_files("base").unwrap();
+    let seed = files[0].bytes.clone();
+    let run = move |input: &[u8]| {
+        let config = Artifact { name: ADAPTER_CONFIG.into(), bytes: input.to_vec() };
+        HostAdapter::from_files(&model, &[config, files[1].clone()]).is_ok()
+    };
+    target("adapter", "`adapter_config.json`", 400_000, vec![seed], run)
+}
+
+/// A conversation with everything that templates look for.
+fn conversation() -> Conversation {
+    let messages = r#"[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi \"there\""},
+        {"role": "assistant", "content": "hello"}, {"role": "user", "content": "?"}]"#;
+    Conversation { messages: serde_json::from_str(messages).unwrap(), ..Conversation::default() }
+}
+
+fn template() -> Target {
+    let source = |family: &str| {
+        let config: serde_json::Value =
+            serde_json::from_slice(&fixture(&format!("{family}/tokenizer_config.json"))).unwrap();
+        config["chat_template"]
+            .as_str()
+            .map_or_else(|| fixture(&format!("{family}/chat_template.jinja")), |text| text.into())
+    };
+    let conversation = conversation();
+    let run = move |input: &[u8]| {
+        let template = ChatTemplate::new("chat_template.jinja", &String::from_utf8_lossy(input), [].into());
+        template.is_ok_and(|template| template.render(&conversation, true).is_ok())
+    };
+    let seeds = ["smollm2", "mistral", "gemma3"].map(source).to_vec();
+    target("template", "a chat template, and a conversation through it", 20_000, seeds, run)
+}
+
+fn declared() -> Target {
+    let tokenizer = Arc::new(HfTokenizer::from_json(&fixture("qwen2/tokenizer.json")).unwrap());
+    let run = move |input: &[u8]| {
+        let at = input.iter().position(|c| *c == 0).unwrap_or(input.len());
+        let (tokens, generation) = input.split_at(at);
+        let file = |name: &str, bytes: &[u8]| Artifact { name: name.into(), bytes: bytes.to_vec() };
+        let generation = generation.get(1..).unwrap_or_default();
+        let files = [file("tokenizer_config.json", tokens), file("generation_config.json", generation)];
+        ChatFormat::declared(tokenizer.clone(), &files, false, None).is_ok()
+    };
+    let seed = [fixture("qwen2/tokenizer_config.json"), vec![0], fixture("qwen2/generation_config.json")].concat();
+    target("declared", "`tokenizer_config.json` and `generation_config.json` together", 20_000, vec![seed], run)
 }
