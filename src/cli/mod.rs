@@ -54,7 +54,7 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Write what a run has learnt as a folder that other programs load
     #[command(after_help = "Examples:\n  stateset export runs/quickstart --output-dir policy\n  \
-        stateset export runs/lora --merge --dtype bf16 --output-dir policy")]
+        stateset export runs/lora/smoke --merge --dtype bf16 --output-dir policy")]
     Export(export::ExportArgs),
     /// Put several runs side by side
     #[command(after_help = "Examples:\n  stateset compare runs/grpo runs/grpo-2 runs/dpo\n  \

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use stateset_agents::Runtime;
 use stateset_agents::prelude::{FnReward, Trajectory};
 use stateset_domain::Digest;
+use stateset_models::{Autograd, HostWeights, PackedBatch};
 
-use crate::lab::{Lab, expect, here, small, stateset, stderr, steps};
+use crate::lab::{Lab, expect, here, small, stateset, stderr, stdout, steps};
 
 /// All but two variants whose sequences end at 16 tokens, where a customer has not said hello.
 const FAMILIES: [&str; 15] = [
@@ -125,6 +126,47 @@ async fn a_run_that_learns_an_adapter_goes_on_as_if_it_had_never_stopped() {
     std::fs::remove_dir_all(lab.runs().join("small/checkpoints/step-000006")).unwrap();
     expect(0, lab.resume().args(LORA));
     assert_eq!(stateset_agents::read_result(&lab.run()).unwrap().policy_digest, at_once);
+}
+
+/// The environment that `tests/parity/setup.sh` makes, or the one that `PARITY_PYTHON` names.
+fn python() -> PathBuf {
+    std::env::var_os("PARITY_PYTHON").map_or_else(|| here().join("../../target/parity/venv/bin/python"), PathBuf::from)
+}
+
+/// The logits that we compute after every token of a family's sequence, and the sequence, as `check_ours.py` reads them.
+fn answers(model: &HostWeights, ids: &[u32]) -> String {
+    let mut batch = PackedBatch::default();
+    batch.push(ids, &vec![false; ids.len()]);
+    batch.rows = (0..ids.len() as u32).collect();
+    batch.targets = vec![0; ids.len()];
+    let autograd = Autograd::new(model).unwrap();
+    let logits = autograd.logits(&autograd.states(&batch).unwrap()).unwrap().to_vec2::<f32>().unwrap();
+    serde_json::json!({ "ids": ids, "logits": logits }).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs torch, transformers and PEFT: tests/parity/setup.sh"]
+async fn peft_and_transformers_load_what_we_have_learnt_and_answer_alike() {
+    for family in FAMILIES.into_iter().filter(|it| !["gpt_oss", "qwen3", "qwen3_moe"].contains(it)) {
+        let (lab, _) = trained(family, true).await;
+        let out = |name: &str| lab.runs().join(name);
+        let export = |name: &str, more: &[&str]| {
+            let run = lab.runs().join("small");
+            expect(0, stateset().arg("export").arg(run).arg("--output-dir").arg(out(name)).args(more));
+        };
+        export("adapter", &[]);
+        export("merged", &["--merge"]);
+        let merged = stateset_agents::model::load(out("merged").to_str().unwrap()).unwrap();
+        let ids: Vec<u32> = (0..24).map(|i| (i * 37 + 11) % merged.weights.config.vocab_size as u32).collect();
+        std::fs::write(out("answers.json"), answers(&merged.weights, &ids)).unwrap();
+        let check = |kind: &str, folders: &[PathBuf]| {
+            let mut command = std::process::Command::new(python());
+            command.arg(here().join("../parity/models/check_ours.py")).arg(kind).args(folders).arg(out("answers.json"));
+            println!("{family}, {kind}: {}", stdout(&expect(0, &mut command)).trim());
+        };
+        check("adapter", &[folder(family), out("adapter")]);
+        check("merged", &[out("merged")]);
+    }
 }
 
 const LORA: [&str; 2] = ["--set", "training.lora.rank=4"];
