@@ -32,6 +32,7 @@ pub mod report;
 mod resume;
 mod run_folder;
 mod runtime;
+mod score;
 mod standing;
 mod supervise;
 mod topology;

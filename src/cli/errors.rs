@@ -8,7 +8,9 @@ use thiserror::Error;
 use crate::KeyMissing;
 use crate::bench;
 use crate::config::{Difference, Problems};
+use crate::model::UnknownName;
 use crate::run_folder::RunFolderError;
+use crate::score::ScoreError;
 
 /// Something broke.
 const FAILED: u8 = 1;
@@ -54,6 +56,8 @@ fn code(error: &anyhow::Error) -> u8 {
                 || error.is::<AnotherRun>()
                 || error.is::<KeyMissing>()
                 || error.is::<bench::Refused>()
+                || error.is::<UnknownName>()
+                || matches!(error.downcast_ref(), Some(ScoreError::Token { .. } | ScoreError::TooLong { .. }))
         }
     };
     if refused { REFUSED } else { FAILED }

@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod pretrain;
 pub mod progress;
 pub mod schema;
+pub mod score;
 pub mod train;
 pub mod validate;
 
@@ -80,6 +81,10 @@ enum Command {
     #[command(after_help = "Examples:\n  stateset doctor\n  \
         stateset doctor --output-dir /data/runs --json | jq '.checks[] | select(.verdict == \"problem\")'")]
     Doctor(doctor::DoctorArgs),
+    /// Say how likely a model finds each of given tokens, and what it finds likelier
+    #[command(after_help = "Examples:\n  stateset score --model builtin:tiny --tokens 70,71,72\n  \
+        stateset score --model ./my-model --tokens 1,2,3 --top 3 --json")]
+    Score(score::ScoreArgs),
     /// Make a small policy from demonstrations
     #[command(after_help = "Example:\n  stateset pretrain config/pretrain-tiny.yaml --output-dir /tmp/tiny")]
     Pretrain(pretrain::PretrainArgs),
@@ -130,6 +135,7 @@ pub fn run() -> ExitCode {
         Command::Schema => schema::run(&mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::run(args, &mut std::io::stdout()),
         Command::Doctor(args) => doctor::run(&args, &mut std::io::stdout()),
+        Command::Score(args) => score::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Pretrain(args) => pretrain::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| errors::exit(&error))

@@ -14,7 +14,7 @@ use stateset_domain::Artifact;
 use stateset_models::{HfTokenizer, Pretrained};
 
 use hub::Hub;
-pub(crate) use name::{FORMS, ModelName};
+pub(crate) use name::{FORMS, ModelName, UnknownName};
 
 /// The policy that is part of the program, made by `stateset pretrain config/pretrain-tiny.yaml`.
 const TINY: [(&str, &[u8]); 4] = [
