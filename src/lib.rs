@@ -26,6 +26,7 @@ mod faults;
 mod inspect;
 mod judge;
 mod machine;
+mod memory;
 pub mod model;
 mod pretrain;
 pub mod report;

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use stateset_domain::{Group, GroupId, Learner, PolicyVersion, Purpose, StepReport, Trajectory};
 use stateset_models::{ModelConfig, Pretrained};
-use stateset_training::PolicyLearner;
+use stateset_training::{Demand, MemoryPlan, PolicyLearner};
 
 use super::measure::{Listener, Progress, Repeats};
 use super::report::{Measured, Report, Work};
@@ -38,6 +38,22 @@ impl Learning {
         let mut settings = learner_settings(&config);
         settings.undoable = false;
         Ok(PolicyLearner::new(model, settings)?)
+    }
+
+    /// What such a step takes of memory.
+    fn plan(self, workload: &Workload, config: &ModelConfig) -> MemoryPlan {
+        let numbers = config.parameters().iter().map(|parameter| parameter.len()).sum();
+        let demand = Demand {
+            trained: numbers,
+            trunks: 1,
+            loaded: 1,
+            undoable: false,
+            saves: false,
+            micro_batch_tokens: self.micro_batch_tokens.min(workload.tokens()),
+            activation_checkpointing: false,
+            serving: None,
+        };
+        demand.plan(config)
     }
 
     /// Operations of a step over `workload`: a gradient costs twice its forward pass, a reference one forward pass more.
@@ -80,6 +96,7 @@ pub(crate) fn step(
     let mut settings = settings(shape, workload);
     settings.insert("beta".into(), json!(learning.beta));
     settings.insert("micro_batch_tokens".into(), json!(learning.micro_batch_tokens));
+    settings.insert("planned_bytes".into(), json!(learning.plan(workload, &config).total()));
     let measured = Measured {
         bench: "step",
         title: title(shape, &config, workload),

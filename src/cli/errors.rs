@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use stateset_training::NothingFits;
 use thiserror::Error;
 
 use crate::KeyMissing;
@@ -57,6 +58,7 @@ fn code(error: &anyhow::Error) -> u8 {
                 || error.is::<KeyMissing>()
                 || error.is::<bench::Refused>()
                 || error.is::<UnknownName>()
+                || error.is::<NothingFits>()
                 || matches!(error.downcast_ref(), Some(ScoreError::Token { .. } | ScoreError::TooLong { .. }))
         }
     };

@@ -77,8 +77,9 @@ enum Command {
     Schema,
     /// Measure how fast this machine samples and learns, beside how fast it could
     Bench(bench::BenchArgs),
-    /// Say what this machine offers, what is used of it, and what is wrong with it
+    /// Say what this machine and a model offer, what is used of it, and what is wrong with it
     #[command(after_help = "Examples:\n  stateset doctor\n  \
+        stateset doctor --model builtin:tiny\n  \
         stateset doctor --output-dir /data/runs --json | jq '.checks[] | select(.verdict == \"problem\")'")]
     Doctor(doctor::DoctorArgs),
     /// Say how likely a model finds each of given tokens, and what it finds likelier

@@ -28,6 +28,7 @@ use crate::data::{self, Given};
 use crate::faults::{FaultProbe, Faults};
 use crate::inspect::Recent;
 use crate::judge::Prospect;
+use crate::memory::within_budget;
 use crate::model;
 use crate::resume::Recorded;
 use crate::run_folder::{RunFiles, RunFolder, write_whole};
@@ -222,14 +223,21 @@ impl RuntimeBuilder {
             Some(_) => None,
             None => Some(Domain::read(&config)?),
         };
-        let mut digest = None;
+        let (mut digest, mut memory) = (None, None);
         let backends = match backends {
             Some(backends) => backends,
             None => {
                 let model = model.map_or_else(|| model::load(&config.agent.model), Ok)?;
                 let given = given(&config, &model, domain.as_ref())?;
                 digest = given.as_ref().and_then(|given| given.digest.clone());
-                Backends::of(&config, model, given.map(|given| given.dataset))
+                // The run is known by what its file says, not by what that comes to.
+                let within = within_budget(&config, &model.weights.config)
+                    .context("`training.memory_budget` is too small for this model")?;
+                let settled = within.map(|(settled, plan)| {
+                    memory = Some(plan);
+                    settled
+                });
+                Backends::of(settled.as_ref().unwrap_or(&config), model, given.map(|given| given.dataset))
             }
         };
         let environment = match (environment, &domain) {
@@ -300,6 +308,7 @@ impl RuntimeBuilder {
             interrupts: mpsc::channel(1),
             reloads: mpsc::channel(1),
             injector,
+            memory,
         })
     }
 }
@@ -394,8 +403,13 @@ pub(crate) fn learner_settings(config: &Config) -> LearnerSettings {
         temperature: if training.is_offline() { 1.0 } else { config.agent.sampling.temperature },
         micro_batch_tokens: training.micro_batch_tokens,
         activation_checkpointing: training.activation_checkpointing,
-        undoable: policies(config).may_skip(),
+        undoable: undoable(config),
     }
+}
+
+/// Whether a step may have to be taken back.
+pub(crate) fn undoable(config: &Config) -> bool {
+    policies(config).may_skip()
 }
 
 fn objective(training: &Training) -> Objective {

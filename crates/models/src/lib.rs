@@ -25,7 +25,7 @@ mod weights;
 pub use autograd::{Autograd, Recording};
 pub use checkpoint::{
     COMPANIONS, ModelError, Pretrained, REQUIRED, RefusedFormat, ShardError, Storage, StoredDtype, TensorError,
-    WEIGHTS, WEIGHTS_INDEX, dequantize_mxfp4, read_index, read_tensors, tensors_of, write_tensors,
+    WEIGHTS, WEIGHTS_INDEX, dequantize_mxfp4, element_types_of, read_index, read_tensors, tensors_of, write_tensors,
 };
 pub use config::{ConfigError, Experts, LayerKind, ModelConfig};
 pub use decode::{Decode, ServedWeights};
