@@ -31,9 +31,11 @@ pub(in crate::doctor) fn findings(model: &Model, memory: Option<Memory>) -> Vec<
 fn described(model: &Loaded) -> Finding {
     let Loaded { name, family, parameters, stored, context, .. } = model;
     let stored = stored.iter().copied().collect::<Vec<_>>().join(" and ");
-    let millions = *parameters as f64 / 1e6;
-    let found =
-        format!("{name}: {family}, {millions:.1} million weights, stored as {stored}; {context} tokens at most");
+    let count = match *parameters as f64 {
+        few if few < 1e6 => format!("{:.0} thousand", few / 1e3),
+        many => format!("{:.1} million", many / 1e6),
+    };
+    let found = format!("{name}: {family}, {count} weights, stored as {stored}; {context} tokens at most");
     Finding::ok("model", found)
 }
 
