@@ -55,7 +55,7 @@ fn check<'a>(told: &'a Value, name: &str) -> &'a Value {
 #[test]
 fn a_model_is_loaded_tried_out_and_planned_for() {
     let (text, told) = with_model(0, "builtin:tiny");
-    assert!(text.contains("builtin:tiny: llama, 788 thousand weights, stored as F32; 512 tokens at most"), "{text}");
+    assert!(text.contains("builtin:tiny: llama, 792 thousand weights, stored as F32; 512 tokens at most"), "{text}");
     assert!(text.contains("\n  optimizer ") && text.contains("8192 tokens a forward pass, without"), "{text}");
     let names = ["model", "tokenizer", "template", "generation", "log-probs", "speed", "memory plan"];
     assert!(names.iter().all(|name| check(&told, name)["verdict"] != "problem"), "{told}");
