@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use stateset_chat::ChatFormat;
+use stateset_chat::{ChatFormat, Prompt, Thread};
 use stateset_domain::{
     Engine, Finish, GenerateRequest, Message, PolicySnapshot, PolicyVersion, RequestId, Role, Sampling, Stream,
     ToolCall,
 };
 use stateset_inference::{BatchEngine, EngineLimits};
 use stateset_models::Pretrained;
+
+use crate::format;
 
 /// Answers tool calls.
 pub type Tools = Box<dyn FnMut(&ToolCall) -> String + Send>;
@@ -31,6 +33,7 @@ const MAX_CALLS: usize = 4;
 pub struct Chat {
     engine: BatchEngine,
     format: ChatFormat,
+    thread: Thread,
     sampling: Sampling,
     stream: Stream,
     tools: Option<Tools>,
@@ -51,8 +54,9 @@ impl Chat {
         let limits = EngineLimits { slots: 1, positions: limit, step_tokens: limit };
         let mut engine = BatchEngine::new(config, tokenizer.clone(), limits);
         engine.load(&PolicySnapshot::new(PolicyVersion(0), policy.weights.to_tensors()))?;
-        let format = ChatFormat::new(tokenizer)?;
-        Ok(Self { engine, format, sampling, stream, tools: None, tokens: Vec::new(), limit, replies: 0 })
+        let format = format::of(policy)?;
+        let thread = format.thread();
+        Ok(Self { engine, format, thread, sampling, stream, tools: None, tokens: Vec::new(), limit, replies: 0 })
     }
 
     /// Answers the policy's tool calls with `tools`; without, a call is its whole reply.
@@ -65,6 +69,7 @@ impl Chat {
     /// Forgets what was said.
     pub fn restart(&mut self) {
         self.tokens.clear();
+        self.thread = self.format.thread();
         self.engine.release(0);
     }
 
@@ -73,29 +78,25 @@ impl Chat {
     /// # Errors
     /// If the conversation no longer fits the policy's context.
     pub fn say(&mut self, text: &str) -> Result<Vec<Message>> {
-        self.hear(&Message::new(Role::User, text))?;
+        self.thread.hear(&Message::new(Role::User, text));
         let mut said = Vec::new();
         for _ in 0..=MAX_CALLS {
             let (message, call) = self.reply()?;
             said.push(message);
             let Some((call, tools)) = call.zip(self.tools.as_mut()) else { break };
             let result = Message::new(Role::Tool, tools(&call));
-            self.hear(&result)?;
+            self.thread.hear(&result);
             said.push(result);
         }
         Ok(said)
     }
 
-    fn hear(&mut self, message: &Message) -> Result<()> {
-        self.tokens.extend(self.format.message(message)?);
-        if self.tokens.len() + 1 >= self.limit {
+    fn reply(&mut self) -> Result<(Message, Option<ToolCall>)> {
+        let Prompt { heard, open } = self.thread.prompt()?;
+        self.tokens.extend([heard, open].concat());
+        if self.tokens.len() >= self.limit {
             bail!("the conversation is full: it has {} tokens, the policy's context {}", self.tokens.len(), self.limit);
         }
-        Ok(())
-    }
-
-    fn reply(&mut self) -> Result<(Message, Option<ToolCall>)> {
-        self.tokens.extend(self.format.open_reply());
         self.engine.submit(GenerateRequest {
             id: RequestId(self.replies),
             conversation: 0,
@@ -111,8 +112,8 @@ impl Chat {
             }
         };
         self.tokens.extend(&completion.tokens);
-        self.tokens.extend(self.format.close_reply(&completion.tokens));
-        let reply = self.format.read(&completion.tokens)?;
+        let (reply, close) = self.thread.reply(&completion.tokens)?;
+        self.tokens.extend(close);
         let call = reply.call.filter(|_| completion.finish == Finish::Stop);
         Ok((Message::new(Role::Assistant, reply.text), call))
     }

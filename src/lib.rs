@@ -23,6 +23,7 @@ pub mod config;
 mod data;
 mod doctor;
 mod faults;
+pub mod format;
 mod inspect;
 mod judge;
 mod machine;

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use stateset_chat::ChatFormat;
+use stateset_chat::{ChatFormat, PLAIN};
 use stateset_domain::{Artifact, Split, Stream};
 use stateset_environments::{DomainSpec, Environment, Ladder};
 use stateset_models::{HfTokenizer, HostWeights, LlamaConfig, train_tokenizer, write_tensors};
@@ -17,10 +17,6 @@ use crate::data::render;
 
 /// Tokens that separate roles. `<|end|>` ends every message; padding is for tools that need some.
 const SPECIAL: [&str; 6] = ["<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>"];
-
-/// What Hugging Face's tools render a conversation with; [`ChatFormat`] writes the same.
-const CHAT_TEMPLATE: &str = "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}\
-                             {% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 
 /// Standard deviation of fresh weights.
 const INITIAL_STD: f64 = 0.05;
@@ -102,7 +98,7 @@ fn files(config: &LlamaConfig, tokenizer_json: Vec<u8>, weights: &HostWeights) -
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": SPECIAL[5],
         "pad_token": SPECIAL[0],
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": PLAIN,
         "clean_up_tokenization_spaces": false,
     });
     let file = |name: &str, bytes| Artifact { name: name.into(), bytes };

@@ -231,10 +231,10 @@ impl RunFiles {
 ///
 /// # Errors
 /// [`RunFolderError::Io`].
-pub fn write_whole(path: &Path, text: &str) -> Result<(), RunFolderError> {
+pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<(), RunFolderError> {
     let temporary = path.with_extension("writing");
     let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
+        file.write_all(contents.as_ref())?;
         file.sync_all()
     });
     written.and_then(|()| fs::rename(&temporary, path)).map_err(|source| {

@@ -5,7 +5,7 @@
 //! ticket: said, if it can be said, and otherwise by dropping it.
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use stateset_chat::{ChatError, ChatFormat};
+use stateset_chat::{ChatError, ChatFormat, Prompt as Opening, Thread};
 use stateset_domain::{FailureKind, Finish, Message, Outcome, Role, Sampling, Trajectory};
 use stateset_environments::{Action, Session, Step};
 
@@ -76,7 +76,8 @@ impl Actor for ConversationActor {
 async fn run(begin: Begin, setup: &ConversationSetup) {
     let Begin { ticket, scenario, opening, session } = begin;
     let live = setup.instruments.conversations.enter(&ticket);
-    let talk = Talk { setup, assignment: &ticket, live, trajectory: Trajectory::new(ticket.episode, scenario) };
+    let (thread, trajectory) = (setup.format.thread(), Trajectory::new(ticket.episode, scenario));
+    let talk = Talk { setup, assignment: &ticket, live, thread, trajectory };
     let prefix = Prefix { inference: &setup.inference, conversation: ticket.conversation };
     let talked = talk.through(opening, session).await;
     drop(prefix);
@@ -110,6 +111,7 @@ struct Talk<'a> {
     setup: &'a ConversationSetup,
     assignment: &'a Assignment,
     live: LiveEntry,
+    thread: Thread,
     trajectory: Trajectory,
 }
 
@@ -118,8 +120,8 @@ impl Talk<'_> {
         let (mut heard, mut session) = (opening, session);
         for turn in 1.. {
             self.setup.instruments.visit(Site::Conversation).await.map_err(|_| FailureKind::Abandoned)?;
-            self.hear(heard)?;
-            let action = self.reply(turn).await?;
+            let open = self.hear(heard)?;
+            let action = self.reply(turn, open).await?;
             let stepped = self.step(turn, session, action).await?;
             let Step { observation, reward, done } = stepped.step;
             self.trajectory.turn_rewards.extend(reward);
@@ -132,20 +134,20 @@ impl Talk<'_> {
         Ok(self.trajectory)
     }
 
-    /// Appends what others said.
-    fn hear(&mut self, messages: Vec<Message>) -> Result<(), FailureKind> {
-        for message in messages {
-            let ids = self.setup.format.message(&message).map_err(unrenderable)?;
-            self.trajectory.push_context(message.role, &ids);
-            self.trajectory.messages.push(message);
+    /// Appends what others said; returns the tokens that ask for a reply.
+    fn hear(&mut self, messages: Vec<Message>) -> Result<Vec<u32>, FailureKind> {
+        messages.iter().for_each(|message| self.thread.hear(message));
+        let Opening { heard, open } = self.thread.prompt().map_err(unrenderable)?;
+        if let Some(last) = messages.last() {
+            self.trajectory.push_context(last.role, &heard);
         }
-        Ok(())
+        self.trajectory.messages.extend(messages);
+        Ok(open)
     }
 
     /// Lets the policy speak, and appends what it sampled.
-    async fn reply(&mut self, turn: u32) -> Result<Action, FailureKind> {
+    async fn reply(&mut self, turn: u32, open: Vec<u32>) -> Result<Action, FailureKind> {
         let (format, deadline) = (&self.setup.format, self.setup.deadlines.generate);
-        let open = format.open_reply();
         let tokens = [self.trajectory.tokens.as_slice(), &open].concat();
         let sampling = self.fitting(tokens.len())?;
         let Assignment { conversation, stream, .. } = *self.assignment;
@@ -156,16 +158,16 @@ impl Talk<'_> {
         let completion = generated
             .map_err(|error| unanswered(Site::Inference, FailureKind::Inference, error))?
             .map_err(|error| FailureKind::Inference(error.to_string()))?;
-        let close = format.close_reply(&completion.tokens);
+        let (reply, close) =
+            self.thread.reply(&completion.tokens).map_err(|error| FailureKind::Inference(error.to_string()))?;
         self.trajectory.push_sampled(&open, &completion.tokens, &completion.log_probs, completion.version, &close);
-        let reply = format.read(&completion.tokens).map_err(|error| FailureKind::Inference(error.to_string()))?;
         self.trajectory.messages.push(Message::new(Role::Assistant, reply.text.as_str()));
         Ok(Action { text: reply.text, call: reply.call, truncated: completion.finish == Finish::Length })
     }
 
     /// The sampling parameters, with no more tokens than there is room for beside the end of the turn.
-    fn fitting(&self, prompt: usize) -> Result<Sampling, FailureKind> {
-        let (limit, end) = (self.setup.max_context, self.setup.format.close_reply(&[]).len());
+    fn fitting(&mut self, prompt: usize) -> Result<Sampling, FailureKind> {
+        let (limit, end) = (self.setup.max_context, self.thread.close().map_err(unrenderable)?.len());
         let room = limit.saturating_sub(prompt + end);
         if room == 0 {
             return Err(FailureKind::ContextFull { tokens: prompt + end + 1, limit });

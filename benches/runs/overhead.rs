@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use stateset_agents::prelude::*;
-use stateset_chat::ChatFormat;
+use stateset_chat::{ChatFormat, Prompt, Thread};
 use stateset_domain::{
     Completion, Digest, Engine, EpisodeId, Finish, GenerateRequest, Group, GroupId, Learner, Outcome, PolicySnapshot,
     Purpose, RequestId,
@@ -99,19 +99,34 @@ struct Hand {
 
 /// A conversation that waits for a reply.
 struct Talk {
+    thread: Thread,
+    /// What asks for the next reply.
+    open: Vec<u32>,
     trajectory: Trajectory,
     session: Box<dyn Session>,
     stream: Stream,
     turn: u64,
 }
 
+impl Talk {
+    fn say(&mut self, messages: Vec<Message>) {
+        messages.iter().for_each(|message| self.thread.hear(message));
+        let Prompt { heard, open } = self.thread.prompt().unwrap();
+        if let Some(last) = messages.last() {
+            self.trajectory.push_context(last.role, &heard);
+        }
+        self.trajectory.messages.extend(messages);
+        self.open = open;
+    }
+}
+
 impl Hand {
     fn new(config: Config) -> Self {
-        let backends = Backends::of(&config, model::load(&config.agent.model).unwrap(), None);
+        let backends = Backends::of(&config, model::load(&config.agent.model).unwrap(), None).unwrap();
         let domain = std::fs::read_to_string(&config.environment.domain).unwrap();
         let spec = Arc::new(DomainSpec::from_yaml(&domain).unwrap());
         Self {
-            format: ChatFormat::new(backends.tokenizer).unwrap(),
+            format: backends.format,
             environment: Ladder::new(spec, &config.environment.rung, config.run.seed).unwrap(),
             reward: EpisodeReward {
                 success_weight: config.rewards.success_weight,
@@ -142,13 +157,13 @@ impl Hand {
             while talks.len() < self.config.supervision.max_live_episodes
                 && let Some(episode) = pending.pop_front()
             {
-                let talk = self.begin(episode);
-                talks.insert(self.ask(&talk), talk);
+                let mut talk = self.begin(episode);
+                talks.insert(self.ask(&mut talk), talk);
             }
             for finished in self.engine.step().unwrap().finished {
                 let talk = talks.remove(&finished.id).unwrap();
                 match self.hear(talk, finished.completion) {
-                    ControlFlow::Continue(talk) => drop(talks.insert(self.ask(&talk), talk)),
+                    ControlFlow::Continue(mut talk) => drop(talks.insert(self.ask(&mut talk), talk)),
                     ControlFlow::Break(trajectory) => done.push(trajectory),
                 }
             }
@@ -166,24 +181,18 @@ impl Hand {
         let scenario = self.environment.scenario(Split::Train, (step - 1) * groups + u64::from(index));
         let seed = self.config.run.seed;
         let Start { opening, session } = self.environment.start(&scenario, episode.group.stream(seed)).unwrap();
-        let mut trajectory = Trajectory::new(episode, scenario.id);
-        self.say(&mut trajectory, opening);
-        Talk { trajectory, session, stream: episode.stream(seed), turn: 1 }
-    }
-
-    fn say(&self, trajectory: &mut Trajectory, messages: Vec<Message>) {
-        for message in messages {
-            trajectory.push_context(message.role, &self.format.message(&message).unwrap());
-            trajectory.messages.push(message);
-        }
+        let (thread, trajectory) = (self.format.thread(), Trajectory::new(episode, scenario.id));
+        let mut talk = Talk { thread, open: Vec::new(), trajectory, session, stream: episode.stream(seed), turn: 1 };
+        talk.say(opening);
+        talk
     }
 
     /// Asks for the next reply, by a number of its own.
-    fn ask(&mut self, talk: &Talk) -> RequestId {
+    fn ask(&mut self, talk: &mut Talk) -> RequestId {
         self.asked += 1;
-        let tokens = [talk.trajectory.tokens.as_slice(), &self.format.open_reply()].concat();
+        let tokens = [talk.trajectory.tokens.as_slice(), &talk.open].concat();
         let sampling = self.config.agent.sampling.clone();
-        let room = self.config.agent.max_context - tokens.len() - self.format.close_reply(&[]).len();
+        let room = self.config.agent.max_context - tokens.len() - talk.thread.close().unwrap().len();
         let request = GenerateRequest {
             id: RequestId(self.asked),
             conversation: conversation(talk.trajectory.episode),
@@ -199,15 +208,14 @@ impl Hand {
     /// Takes a reply in, and what is said to it; the finished and scored episode if it was the last.
     fn hear(&mut self, mut talk: Talk, completion: Completion) -> ControlFlow<Trajectory, Talk> {
         let Completion { tokens, log_probs, version, finish } = completion;
-        let (open, close) = (self.format.open_reply(), self.format.close_reply(&tokens));
-        talk.trajectory.push_sampled(&open, &tokens, &log_probs, version, &close);
-        let reply = self.format.read(&tokens).unwrap();
+        let (reply, close) = talk.thread.reply(&tokens).unwrap();
+        talk.trajectory.push_sampled(&talk.open, &tokens, &log_probs, version, &close);
         talk.trajectory.messages.push(Message::new(Role::Assistant, reply.text.as_str()));
         let action = Action { text: reply.text, call: reply.call, truncated: finish == Finish::Length };
         let Step { observation, reward, done } = talk.session.step(&action).unwrap();
         talk.trajectory.turn_rewards.extend(reward);
         let Some(success) = done else {
-            self.say(&mut talk.trajectory, observation);
+            talk.say(observation);
             talk.turn += 1;
             return ControlFlow::Continue(talk);
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use stateset_agents::Backends;
+use stateset_chat::ChatFormat;
 use stateset_domain::{Engine, GenerateRequest, Tokenizer};
 use stateset_testkit::{CharTokenizer, CountingLearner};
 
@@ -16,7 +17,7 @@ pub(crate) fn echo(request: &GenerateRequest) -> String {
 /// `engine` beside a learner that only counts.
 pub(crate) fn backends<E: Engine + 'static>(engine: impl Fn() -> E + Send + Sync + 'static) -> Backends {
     Backends {
-        tokenizer: Arc::new(CharTokenizer),
+        format: ChatFormat::new(Arc::new(CharTokenizer)).unwrap(),
         engine: Arc::new(move || Ok(Box::new(engine()))),
         learner: Arc::new(|| Ok(Box::new(CountingLearner::new()))),
     }

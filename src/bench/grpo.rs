@@ -56,6 +56,7 @@ pub(crate) fn grpo(
     let mut settings = settings(shape, workload);
     settings.insert("beta".into(), json!(learning.beta));
     settings.insert("micro_batch_tokens".into(), json!(learning.micro_batch_tokens));
+    settings.insert("lora".into(), json!(learning.lora));
     let sampling = workload.sampling().forward(&config);
     let measured = Measured {
         bench: "grpo",

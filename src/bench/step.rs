@@ -10,7 +10,8 @@ use super::measure::{Listener, Progress, Repeats};
 use super::report::{Measured, Report, Work};
 use super::rollout::{settings, title};
 use super::{Refused, Shape, Workload};
-use crate::config::Config;
+use crate::config::{Config, Lora};
+use crate::memory::demand;
 use crate::runtime::learner_settings;
 
 /// How the learner is to learn.
@@ -20,45 +21,51 @@ pub(crate) struct Learning {
     pub(crate) beta: f64,
     /// Tokens of one forward pass.
     pub(crate) micro_batch_tokens: usize,
+    /// Rank of the adapter that is learnt in place of the weights, if one is.
+    pub(crate) lora: Option<usize>,
 }
 
 impl Default for Learning {
     fn default() -> Self {
-        Self { beta: 0.0, micro_batch_tokens: Config::default().training.micro_batch_tokens }
+        Self { beta: 0.0, micro_batch_tokens: Config::default().training.micro_batch_tokens, lora: None }
     }
 }
 
 impl Learning {
     /// A learner by GRPO, as a run has it; only that no step can be taken back, which would cost a copy of the weights.
     pub(super) fn learner(self, model: Pretrained) -> Result<PolicyLearner> {
-        let mut config = Config::default();
-        config.training.grpo.kl_coef = self.beta;
-        config.training.micro_batch_tokens = self.micro_batch_tokens;
-        config.agent.sampling.temperature = 1.0;
-        let mut settings = learner_settings(&config);
+        let mut settings = learner_settings(&self.config());
         settings.undoable = false;
         Ok(PolicyLearner::new(model, settings)?)
     }
 
+    fn config(self) -> Config {
+        let mut config = Config::default();
+        config.training.grpo.kl_coef = self.beta;
+        config.training.micro_batch_tokens = self.micro_batch_tokens;
+        config.training.lora = self.lora.map(|rank| Lora { rank, alpha: 2.0 * rank as f64, ..Lora::default() });
+        config.agent.sampling.temperature = 1.0;
+        config
+    }
+
     /// What such a step takes of memory.
-    fn plan(self, workload: &Workload, config: &ModelConfig) -> MemoryPlan {
-        let numbers = config.parameters().iter().map(|parameter| parameter.len()).sum();
+    fn plan(self, workload: &Workload, config: &ModelConfig) -> Result<MemoryPlan> {
         let demand = Demand {
-            trained: numbers,
-            trunks: 1,
             loaded: 1,
             undoable: false,
             saves: false,
             micro_batch_tokens: self.micro_batch_tokens.min(workload.tokens()),
-            activation_checkpointing: false,
             serving: None,
+            ..demand(&self.config(), config)?
         };
-        demand.plan(config)
+        Ok(demand.plan(config))
     }
 
-    /// Operations of a step over `workload`: a gradient costs twice its forward pass, a reference one forward pass more.
+    /// Operations of a step over `workload`: a gradient costs twice its forward pass, or once where weights are frozen (what an adapter adds
+    /// is not counted); a reference one forward pass more.
     pub(super) fn operations(self, workload: &Workload, config: &ModelConfig) -> f64 {
-        let passes = if self.beta > 0.0 { 4.0 } else { 3.0 };
+        let gradient = if self.lora.is_some() { 1.0 } else { 2.0 };
+        let passes = 1.0 + gradient + if self.beta > 0.0 { 1.0 } else { 0.0 };
         passes * workload.scoring().forward(config)
     }
 }
@@ -96,7 +103,8 @@ pub(crate) fn step(
     let mut settings = settings(shape, workload);
     settings.insert("beta".into(), json!(learning.beta));
     settings.insert("micro_batch_tokens".into(), json!(learning.micro_batch_tokens));
-    settings.insert("planned_bytes".into(), json!(learning.plan(workload, &config).total()));
+    settings.insert("planned_bytes".into(), json!(learning.plan(workload, &config)?.total()));
+    settings.insert("lora".into(), json!(learning.lora));
     let measured = Measured {
         bench: "step",
         title: title(shape, &config, workload),

@@ -42,7 +42,8 @@ enum What {
     Rollout(RolloutArgs),
     /// Learning: one optimizer step, from forward pass to updated weights
     #[command(after_help = "Examples:\n  stateset bench step --shape A\n  \
-        stateset bench step --shape B --group 8 --beta 0.04 --micro-batch-tokens 2048")]
+        stateset bench step --shape B --group 8 --beta 0.04 --micro-batch-tokens 2048\n  \
+        stateset bench step --shape C --sequences 8 --lora 16")]
     Step(StepArgs),
     /// A training step without actors: rollout, reward, optimizer step, and the weights handed over
     #[command(after_help = "Example:\n  stateset bench grpo --shape A --sequences 64 --group 8 --ragged --turns 3")]
@@ -157,11 +158,14 @@ struct LearningArgs {
     /// Tokens of one forward pass, as `training.micro_batch_tokens`
     #[arg(long, default_value_t = Learning::default().micro_batch_tokens, value_parser = at_least_one())]
     micro_batch_tokens: usize,
+    /// Learn an adapter of this rank on every projection, as `training.lora`, with the weights frozen
+    #[arg(long, value_name = "RANK", value_parser = at_least_one())]
+    lora: Option<usize>,
 }
 
 impl From<LearningArgs> for Learning {
-    fn from(LearningArgs { beta, micro_batch_tokens }: LearningArgs) -> Self {
-        Self { beta, micro_batch_tokens }
+    fn from(LearningArgs { beta, micro_batch_tokens, lora }: LearningArgs) -> Self {
+        Self { beta, micro_batch_tokens, lora }
     }
 }
 

@@ -10,10 +10,12 @@ pub mod diff;
 pub mod doctor;
 pub mod errors;
 pub mod evaluate;
+pub mod export;
 pub mod graph;
 pub mod inspect;
 pub mod pretrain;
 pub mod progress;
+pub mod render;
 pub mod schema;
 pub mod score;
 pub mod train;
@@ -51,6 +53,10 @@ enum Command {
     #[command(after_help = "Examples:\n  stateset evaluate runs/quickstart\n  \
         stateset evaluate runs/quickstart --rung hard --num-episodes 512 --output-file hard.json")]
     Evaluate(evaluate::EvaluateArgs),
+    /// Write what a run has learnt as a folder that other programs load
+    #[command(after_help = "Examples:\n  stateset export runs/quickstart --output-dir policy\n  \
+        stateset export runs/lora --merge --dtype bf16 --output-dir policy")]
+    Export(export::ExportArgs),
     /// Put several runs side by side
     #[command(after_help = "Examples:\n  stateset compare runs/grpo runs/grpo-2 runs/dpo\n  \
         stateset compare runs/* --output-file comparison.html")]
@@ -86,6 +92,14 @@ enum Command {
     #[command(after_help = "Examples:\n  stateset score --model builtin:tiny --tokens 70,71,72\n  \
         stateset score --model ./my-model --tokens 1,2,3 --top 3 --json")]
     Score(score::ScoreArgs),
+    /// Print what a model is shown of a conversation: the text that its chat template makes of it, and the token ids
+    #[command(
+        after_help = "Examples:\n  stateset render --model models/qwen3 --messages talk.json --tools tools.json\n  \
+        stateset render --model builtin:tiny --messages talk.json --json | jq .ids\n  \
+        stateset render --model models/qwen3 --messages talk.json --set enable_thinking=false\n\n\
+        talk.json:\n  [{\"role\": \"user\", \"content\": \"hi, my account is K7Q2M.\"}]"
+    )]
+    Render(render::RenderArgs),
     /// Make a small policy from demonstrations
     #[command(after_help = "Example:\n  stateset pretrain config/pretrain-tiny.yaml --output-dir /tmp/tiny")]
     Pretrain(pretrain::PretrainArgs),
@@ -125,6 +139,7 @@ pub fn run() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Evaluate(args) => evaluate::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Export(args) => export::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Compare(args) => compare::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Chat(args) => chat::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Validate(ConfigArgs { config, sets }) => {
@@ -137,6 +152,7 @@ pub fn run() -> ExitCode {
         Command::Bench(args) => bench::run(args, &mut std::io::stdout()),
         Command::Doctor(args) => doctor::run(&args, &mut std::io::stdout()),
         Command::Score(args) => score::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
+        Command::Render(args) => render::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Pretrain(args) => pretrain::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| errors::exit(&error))

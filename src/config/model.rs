@@ -9,7 +9,7 @@ use stateset_algorithms::{A2c, Algorithm, Critic, Dpo, Grpo, ImportanceSampling,
 use stateset_domain::Sampling;
 use stateset_training::OptimizerKind;
 
-use super::{EarlyStopping, Judge, Policy, Rollouts, Supervision, Topology, size};
+use super::{EarlyStopping, Judge, Lora, Policy, Rollouts, Supervision, Topology, size};
 
 /// A run. Every key has a default except `environment.domain`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -210,6 +210,8 @@ pub struct Training {
     /// once as fit, and `activation_checkpointing` is turned on if nothing fits without it. Above 0. Default: no budget.
     #[serde(with = "size::optional")]
     pub memory_budget: Option<u64>,
+    /// An adapter that is learnt in place of the weights. Default: none, and the weights are learnt.
+    pub lora: Option<Lora>,
     /// Steps between two checkpoints; the last step always has one. At least 1; default 10.
     pub save_every: u64,
     /// How many checkpoints are kept, newest first. At least 1; default 3.
@@ -250,6 +252,7 @@ impl Default for Training {
             micro_batch_tokens: 8192,
             activation_checkpointing: false,
             memory_budget: None,
+            lora: None,
             save_every: 10,
             keep_checkpoints: 3,
             eval_every: 0,

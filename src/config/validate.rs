@@ -8,7 +8,7 @@ use stateset_algorithms::{Algorithm, Rewards, Section};
 use stateset_domain::{Directive, Scaling};
 
 use super::suggest::{nearest, quoted};
-use super::{Config, Policy, Pretraining, Problem, Supervision, Training, duration, judge, offline, size};
+use super::{Config, Policy, Pretraining, Problem, Supervision, Training, duration, judge, lora, offline, size};
 use crate::model::{FORMS, ModelName};
 use crate::topology::{Blueprint, Kinds};
 
@@ -191,6 +191,9 @@ fn training(training: &Training, found: &mut Findings) {
     let instead =
         "0 with `training.grpo.rewards: apart`: groups whose rewards are equal in sum may differ in their terms";
     found.check(summed, "training.max_resamples", training.max_resamples, instead);
+    if let Some(settings) = &training.lora {
+        lora::validate(settings, found);
+    }
     found.check(training.max_staleness >= 1, "training.max_staleness", training.max_staleness, "at least 1");
     found.sentences("training.importance_sampling", training.importance_sampling.validate());
     found.check(at_least_zero(training.weight_decay), "training.weight_decay", training.weight_decay, "0 or more");

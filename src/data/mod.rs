@@ -24,7 +24,7 @@ use self::demonstrations::Demonstrations;
 use self::file::Lines;
 pub(crate) use self::render::render;
 use crate::config::{Algorithm, Config, Problem};
-use crate::model;
+use crate::format;
 
 /// What a learner is given in place of episodes.
 pub(crate) struct Given {
@@ -76,8 +76,7 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
     if !config.training.is_offline() {
         return Vec::new();
     }
-    let format = model::tokenizer(&config.agent.model).ok().and_then(|it| ChatFormat::new(Arc::new(it)).ok());
-    let Some(format) = format else { return Vec::new() };
+    let Ok(format) = format::named(&config.agent.model) else { return Vec::new() };
     let environment = &config.environment;
     let spec = fs::read_to_string(&environment.domain).ok().and_then(|text| DomainSpec::from_yaml(&text).ok());
     let ladder = spec.and_then(|spec| Ladder::new(Arc::new(spec), &environment.rung, config.run.seed).ok());

@@ -1,21 +1,29 @@
 //! Messages as tokens, and which of them count.
 
-use stateset_chat::{ChatError, ChatFormat};
+use stateset_chat::{ChatError, ChatFormat, Prompt};
 use stateset_domain::{Message, Role};
 use stateset_training::{Demonstration, PreferencePair};
 
 use super::fault::Fault;
 use super::line::Pair;
 
-/// A conversation, in which all that the assistant says counts.
+/// A conversation, in which all that the assistant says counts: its words and the end of each turn, but not what asks it to speak.
 pub(crate) fn render(format: &ChatFormat, messages: &[Message]) -> Result<Demonstration, ChatError> {
     let (mut tokens, mut spoken) = (Vec::new(), Vec::new());
+    let mut thread = format.thread();
     for message in messages {
-        tokens.extend(format.message(message)?);
-        // The role token that opens a reply is given; its words and the end of turn are the assistant's own.
-        spoken.push(false);
-        spoken.resize(tokens.len(), message.role == Role::Assistant);
+        if message.role == Role::Assistant {
+            let Prompt { heard, open } = thread.prompt()?;
+            tokens.extend([heard, open].concat());
+            spoken.resize(tokens.len(), false);
+            tokens.extend(thread.given(&message.content)?);
+            spoken.resize(tokens.len(), true);
+        } else {
+            thread.hear(message);
+        }
     }
+    tokens.extend(thread.heard()?);
+    spoken.resize(tokens.len(), false);
     Ok(Demonstration { tokens, spoken })
 }
 

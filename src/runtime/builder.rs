@@ -10,7 +10,7 @@ use stateset_actors::protocol::{Instruments, Probe, Unprobed};
 use stateset_actors::{EngineFactory, LearnerFactory};
 use stateset_algorithms::{ActorCritic, Algorithm, Sft, Staleness};
 use stateset_chat::ChatFormat;
-use stateset_domain::{Journal, StoreError, Tokenizer};
+use stateset_domain::{Journal, StoreError, Stream, Tokenizer};
 use stateset_environments::{DomainSpec, Environment, Ladder};
 use stateset_faults::{Injector, Plan};
 use stateset_inference::{BatchEngine, EngineLimits};
@@ -18,7 +18,9 @@ use stateset_journal::JournalFolder;
 use stateset_models::Pretrained;
 use stateset_rewards::{EpisodeReward, Reward};
 use stateset_telemetry::{EventSink, JsonLines};
-use stateset_training::{CheckpointFolder, Dataset, LearnerSettings, Objective, OptimizerSettings, PolicyLearner};
+use stateset_training::{
+    Adaptation, CheckpointFolder, Dataset, LearnerSettings, Objective, OptimizerSettings, PolicyLearner,
+};
 use tokio::sync::mpsc;
 
 use super::{Clock, Listener, Restarts, Runtime, Unwired};
@@ -26,6 +28,7 @@ use crate::cli::errors::AnotherRun;
 use crate::config::{Config, Difference, FaultFile, Problems, Training};
 use crate::data::{self, Given};
 use crate::faults::{FaultProbe, Faults};
+use crate::format;
 use crate::inspect::Recent;
 use crate::judge::Prospect;
 use crate::memory::within_budget;
@@ -61,8 +64,8 @@ pub struct RuntimeBuilder {
 /// A policy of one's own: who samples, who learns, and how text becomes tokens for both.
 #[derive(Clone)]
 pub struct Backends {
-    /// Text to tokens; must have the tokens of [`ChatFormat`].
-    pub tokenizer: Arc<dyn Tokenizer>,
+    /// Conversations to tokens, and tokens to replies.
+    pub format: ChatFormat,
     /// Builds the engine, on its own thread, again after every failure.
     pub engine: EngineFactory,
     /// Builds the learner, likewise.
@@ -72,8 +75,11 @@ pub struct Backends {
 impl Backends {
     /// Those of a run that is given none: the engine and the learner of `model`, as `config` has them. It learns from `dataset` in place of
     /// episodes, if there is one.
-    #[must_use]
-    pub fn of(config: &Config, model: Pretrained, dataset: Option<Dataset>) -> Self {
+    ///
+    /// # Errors
+    /// If the model's chat template cannot be used.
+    pub fn of(config: &Config, model: Pretrained, dataset: Option<Dataset>) -> Result<Self> {
+        let format = format::of(&model)?;
         let tokenizer: Arc<dyn Tokenizer> = Arc::new(model.tokenizer.clone());
         let engine = {
             let (shape, tokenizer) = (model.weights.config.clone(), tokenizer.clone());
@@ -95,7 +101,7 @@ impl Backends {
                 None => PolicyLearner::new(model, settings)?,
             }))
         };
-        Self { tokenizer, engine, learner: Arc::new(learner) }
+        Ok(Self { format, engine, learner: Arc::new(learner) })
     }
 }
 
@@ -231,13 +237,11 @@ impl RuntimeBuilder {
                 let given = given(&config, &model, domain.as_ref())?;
                 digest = given.as_ref().and_then(|given| given.digest.clone());
                 // The run is known by what its file says, not by what that comes to.
-                let within = within_budget(&config, &model.weights.config)
-                    .context("`training.memory_budget` is too small for this model")?;
-                let settled = within.map(|(settled, plan)| {
+                let settled = within_budget(&config, &model.weights.config)?.map(|(settled, plan)| {
                     memory = Some(plan);
                     settled
                 });
-                Backends::of(settled.as_ref().unwrap_or(&config), model, given.map(|given| given.dataset))
+                Backends::of(settled.as_ref().unwrap_or(&config), model, given.map(|given| given.dataset))?
             }
         };
         let environment = match (environment, &domain) {
@@ -285,7 +289,7 @@ impl RuntimeBuilder {
             environment,
             reward,
             judge,
-            format: ChatFormat::new(backends.tokenizer)?,
+            format: backends.format,
             engine: backends.engine,
             learner: backends.learner,
             store: Arc::new(store),
@@ -377,7 +381,7 @@ fn open_folder(config: &Config, resume: bool, domain: Option<&str>, data: Option
 
 /// What the learner is given in place of episodes, if anything.
 fn given(config: &Config, model: &Pretrained, domain: Option<&Domain>) -> Result<Option<Given>> {
-    let format = ChatFormat::new(Arc::new(model.tokenizer.clone()))?;
+    let format = format::of(model)?;
     let ladder = domain.map(|domain| domain.ladder(config)).transpose()?;
     let unusable = |problems| Problems { file: "the configuration".into(), problems };
     Ok(data::given(config, &format, || ladder).map_err(unusable)?)
@@ -403,6 +407,10 @@ pub(crate) fn learner_settings(config: &Config) -> LearnerSettings {
         temperature: if training.is_offline() { 1.0 } else { config.agent.sampling.temperature },
         micro_batch_tokens: training.micro_batch_tokens,
         activation_checkpointing: training.activation_checkpointing,
+        adapter: training.lora.as_ref().map(|lora| Adaptation {
+            config: lora.adapter(),
+            stream: Stream::new(config.run.seed).fork(u64::from_le_bytes(*b"adapters")),
+        }),
         undoable: undoable(config),
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use stateset_agents::read_result;
 
-use crate::lab::{Lab, expect, stateset, stdout, typed, undisturbed};
+use crate::lab::{Lab, expect, stateset, stderr, stdout, typed, undisturbed};
 
 #[test]
 fn evaluating_a_run_again_finds_what_its_summary_says() {
@@ -45,4 +45,23 @@ fn a_chat_answers_every_line_and_knows_whom_it_talks_to() {
         assert!(answer.starts_with("assistant  ") && answer.trim().len() > "assistant".len(), "{told}");
     }
     assert!(told.lines().any(|line| line.starts_with("assistant") && line.contains("K7Q2M")), "{told}");
+}
+
+#[test]
+fn a_conversation_is_shown_as_the_policy_sees_it_and_what_is_wrong_with_it_is_told_with_its_file() {
+    let lab = Lab::new();
+    let file = lab.runs().join("talk.json");
+    let render = |text: &str, code| {
+        std::fs::create_dir_all(lab.runs()).unwrap();
+        std::fs::write(&file, text).unwrap();
+        expect(code, stateset().args(["render", "--model", "builtin:tiny", "--json", "--messages"]).arg(&file))
+    };
+    let output = render(r#"[{"role": "user", "content": "hi"}]"#, 0);
+    let shown: Value = serde_json::from_str(stdout(&output).lines().last().unwrap()).unwrap();
+    assert_eq!(shown["text"], "<|user|>hi<|end|><|assistant|>");
+    assert_eq!(shown["ids"].as_array().unwrap()[2], shown["stop_ids"][0], "{shown}");
+    for (text, reason) in [("{}", "not a list of messages"), (r#"[{"content": "hi"}]"#, "message 1 has no \"role\"")] {
+        let told = stderr(&render(text, 1));
+        assert!(told.contains("talk.json") && told.contains(reason), "{told}");
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use stateset_agents::config::Config;
 use stateset_agents::{Backends, Kinds, RunFiles, RunResult, Runtime, model};
+use stateset_chat::ChatFormat;
 use stateset_domain::{
     Adjustments, Artifact, Engine, EngineError, Group, Learner, LearnerError, PolicySnapshot, Ruling, StepReport,
     Trajectory,
@@ -118,6 +119,7 @@ fn backends(config: &Config, plant: Plant) -> Backends {
         temperature: config.agent.sampling.temperature,
         micro_batch_tokens: training.micro_batch_tokens,
         activation_checkpointing: training.activation_checkpointing,
+        adapter: None,
         undoable: true,
     };
     let done = Arc::new(AtomicBool::new(false));
@@ -126,7 +128,8 @@ fn backends(config: &Config, plant: Plant) -> Backends {
         let (done, adjustments) = (done.clone(), Adjustments::default());
         Ok(Box::new(Planted { inner, plant, steps: 0, done, adjustments }))
     };
-    Backends { tokenizer, engine: Arc::new(engine), learner: Arc::new(learner) }
+    let format = ChatFormat::new(tokenizer).unwrap();
+    Backends { format, engine: Arc::new(engine), learner: Arc::new(learner) }
 }
 
 /// How a run ended, and what was decided on the way.

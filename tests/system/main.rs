@@ -9,6 +9,7 @@ mod configurations;
 mod crashes;
 mod disk;
 mod doctor;
+mod families;
 mod faults;
 mod health;
 mod inspection;

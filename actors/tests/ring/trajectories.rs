@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use stateset_actors::policy::Plan;
-use stateset_chat::ChatFormat;
+use stateset_chat::{ChatFormat, Prompt};
 use stateset_domain::{
     Digest, Engine, EngineError, GenerateRequest, Message, PolicySnapshot, Poll, Role, Sampling, Tokenizer,
 };
@@ -65,13 +65,14 @@ async fn over_four_turns_ids_are_what_was_rendered_and_sampled_and_nothing_is_to
 
     let format = ChatFormat::new(Arc::new(CharTokenizer)).unwrap();
     let (mut expected, mut asked) = (Vec::new(), Vec::new());
+    let mut thread = format.thread();
     for turn in episode.messages.chunks(2) {
-        expected.extend(format.message(&turn[0]).unwrap());
-        expected.extend(format.open_reply());
+        thread.hear(&turn[0]);
+        let Prompt { heard, open } = thread.prompt().unwrap();
+        expected.extend([heard, open].concat());
         asked.push(expected.clone());
-        let reply = format.message(&turn[1]).unwrap();
         expected.extend(CharTokenizer.special("<|tool|>"));
-        expected.extend(&reply[1..]);
+        expected.extend(thread.given(&turn[1].content).unwrap());
     }
     assert_eq!(episode.messages.len(), 8);
     assert_eq!(episode.tokens, expected, "the sampled special token is kept, although the text does not show it");

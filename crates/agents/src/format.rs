@@ -1,20 +1,34 @@
-//! The chat format: how a message becomes tokens, one turn at a time, and how sampled tokens become a reply.
+//! The chat format: how a conversation becomes tokens, and how sampled tokens become a reply.
 //!
-//! A conversation grows by appending. Earlier ids are never rendered again, so what is trained on is exactly what was sampled. The
-//! format is the one that the built-in policy's `chat_template` writes: `<|role|>` content `<|end|>`, where a reply is opened by
-//! `<|assistant|>` and ends with a sampled `<|end|>`.
+//! The model's own template decides it. [`ChatFormat::render`] gives what Hugging Face's `apply_chat_template` gives, where a special token
+//! that somebody typed is that token; a [`Thread`](crate::Thread), which training goes by, never lets it become one.
 
 use std::sync::Arc;
 
-use stateset_domain::{Message, Role, Tokenizer, TokenizerError, ToolCall};
+use stateset_domain::{Artifact, Tokenizer, TokenizerError, ToolCall};
 use thiserror::Error;
 
-/// Renders turns to tokens and reads replies back.
+use crate::calls::CallForm;
+use crate::declared::Declared;
+use crate::template::{ChatTemplate, Conversation, Instant, TemplateError};
+
+/// Renders conversations by a template, and reads replies back.
 #[derive(Clone)]
 pub struct ChatFormat {
-    tokenizer: Arc<dyn Tokenizer>,
-    roles: [u32; 4],
-    end: [u32; 1],
+    pub(crate) tokenizer: Arc<dyn Tokenizer>,
+    pub(crate) template: Arc<ChatTemplate>,
+    pub(crate) specials: Arc<[String]>,
+    stop: Arc<[u32]>,
+    form: CallForm,
+}
+
+/// A rendered conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// As the template wrote it.
+    pub text: String,
+    /// Its token ids.
+    pub ids: Vec<u32>,
 }
 
 /// A reply as read.
@@ -22,66 +36,128 @@ pub struct ChatFormat {
 pub struct Reply {
     /// Its text.
     pub text: String,
-    /// The tool call it consists of, if it is one.
+    /// The tool call that it makes, if it makes one.
     pub call: Option<ToolCall>,
+    /// What it says beside the call.
+    pub(crate) said: String,
 }
 
 /// Why a conversation cannot be rendered or read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ChatError {
     /// The tokenizer lacks a token the format is made of.
-    #[error("the tokenizer has no token {0}, which the chat format needs")]
+    #[error(
+        "the model has no chat template, and its tokenizer no token {0}, which the format of the built-in policy needs"
+    )]
     MissingToken(&'static str),
+    /// Nothing ends a reply.
+    #[error(
+        "nothing ends a reply: eos_token_id in generation_config.json or config.json, or eos_token in tokenizer_config.json, has to"
+    )]
+    Endless,
+    /// The template fails.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The template takes back what it wrote.
+    #[error(
+        "{file}: the template writes what came before message {message} anew ({reason}), so the reply in it would not be what was sampled"
+    )]
+    Rewritten {
+        /// The template's file.
+        file: String,
+        /// The first new message, from 1.
+        message: usize,
+        /// Where the two texts part.
+        reason: String,
+    },
     /// The tokenizer failed.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
 }
 
-const ROLE_TOKENS: [&str; 4] = ["<|system|>", "<|user|>", "<|assistant|>", "<|tool|>"];
-const END: &str = "<|end|>";
+const PLAIN_TOKENS: [&str; 5] = ["<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>"];
+
+/// The chat template of the built-in policy.
+pub const PLAIN: &str = "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}\
+                         {% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 
 impl ChatFormat {
-    /// The format over `tokenizer`.
+    /// The format of the built-in policy, over `tokenizer`: `<|role|>`, the content and `<|end|>`.
     ///
     /// # Errors
-    /// [`ChatError::MissingToken`] if the tokenizer was not made for this format.
+    /// [`ChatError::MissingToken`] if the tokenizer was not made for it.
     pub fn new(tokenizer: Arc<dyn Tokenizer>) -> Result<Self, ChatError> {
-        let id = |token| tokenizer.special(token).ok_or(ChatError::MissingToken(token));
-        let mut roles = [0; 4];
-        for (slot, token) in roles.iter_mut().zip(ROLE_TOKENS) {
-            *slot = id(token)?;
+        let mut stop = 0;
+        for token in PLAIN_TOKENS {
+            stop = tokenizer.special(token).ok_or(ChatError::MissingToken(token))?;
         }
-        let end = [id(END)?];
-        Ok(Self { tokenizer, roles, end })
+        let template = ChatTemplate::new("the built-in policy's template", PLAIN, [].into())?;
+        Ok(Self::of(tokenizer, template, vec![stop]))
     }
 
-    /// The tokens of a whole message.
+    /// The format that a model's `files` declare (see [`CHAT_FILES`](crate::CHAT_FILES)), or that of the built-in policy where they have no
+    /// template. `now` is the time for templates that tell it.
     ///
     /// # Errors
-    /// [`ChatError::Tokenizer`] if its text has no encoding.
-    pub fn message(&self, message: &Message) -> Result<Vec<u32>, ChatError> {
-        let mut ids = vec![self.role(message.role)];
-        ids.extend(self.tokenizer.encode(&message.content)?);
-        ids.extend(self.end);
-        Ok(ids)
+    /// [`ChatError`] if a file cannot be used, or nothing ends a reply.
+    pub fn declared(
+        tokenizer: Arc<dyn Tokenizer>,
+        files: &[Artifact],
+        tools: bool,
+        now: Option<Instant>,
+    ) -> Result<Self, ChatError> {
+        let Declared { template, stop } = Declared::read(files, &*tokenizer, tools)?;
+        let Some(template) = template else { return Self::new(tokenizer) };
+        if stop.is_empty() {
+            return Err(ChatError::Endless);
+        }
+        Ok(Self::of(tokenizer, template.with([].into(), now), stop))
     }
 
-    /// The tokens that ask the policy to speak.
+    fn of(tokenizer: Arc<dyn Tokenizer>, template: ChatTemplate, stop: Vec<u32>) -> Self {
+        let (specials, form) = (tokenizer.specials().into(), CallForm::of(template.source()));
+        Self { tokenizer, template: Arc::new(template), specials, stop: stop.into(), form }
+    }
+
+    /// The same, with more `variables` for the template, such as `enable_thinking`.
     #[must_use]
-    pub fn open_reply(&self) -> Vec<u32> {
-        vec![self.role(Role::Assistant)]
+    pub fn with_variables(mut self, variables: impl IntoIterator<Item = (String, minijinja::Value)>) -> Self {
+        let template = (*self.template).clone().with(variables.into_iter().collect(), None);
+        self.template = Arc::new(template);
+        self
+    }
+
+    /// All of a conversation at once, and with `reply` what asks the model to speak. Text and ids equal those of `apply_chat_template` in
+    /// Hugging Face's transformers.
+    ///
+    /// # Errors
+    /// [`ChatError::Template`] or [`ChatError::Tokenizer`].
+    pub fn render(&self, conversation: &Conversation, reply: bool) -> Result<Rendered, ChatError> {
+        let text = self.template.render(conversation, reply)?;
+        let ids = self.tokenizer.encode_marked(&text)?;
+        Ok(Rendered { text, ids })
     }
 
     /// The tokens that end a reply, each by itself.
     #[must_use]
     pub fn stop_tokens(&self) -> Vec<u32> {
-        self.end.to_vec()
+        self.stop.to_vec()
     }
 
-    /// What must follow `sampled` to end the turn: nothing if the policy ended it itself.
+    /// The special tokens, as they are written.
     #[must_use]
-    pub fn close_reply(&self, sampled: &[u32]) -> Vec<u32> {
-        if sampled.last() == Some(&self.end[0]) { Vec::new() } else { self.end.to_vec() }
+    pub fn special_tokens(&self) -> Vec<String> {
+        self.specials.to_vec()
+    }
+
+    /// Whether a reply ends with `id`.
+    pub(crate) fn ends(&self, id: u32) -> bool {
+        self.stop.contains(&id)
+    }
+
+    /// Whether calls are part of the text of a message, not beside it.
+    pub(crate) fn calls_are_text(&self) -> bool {
+        self.form == CallForm::Named
     }
 
     /// Reads a reply.
@@ -90,35 +166,7 @@ impl ChatFormat {
     /// [`ChatError::Tokenizer`] if an id is unknown.
     pub fn read(&self, sampled: &[u32]) -> Result<Reply, ChatError> {
         let text = self.tokenizer.decode(sampled)?;
-        let call = parse_call(&text);
-        Ok(Reply { text, call })
-    }
-
-    fn role(&self, role: Role) -> u32 {
-        self.roles[role as usize]
-    }
-}
-
-/// Reads `name {json object}`: the whole reply is a call, or none of it is.
-fn parse_call(text: &str) -> Option<ToolCall> {
-    let (name, arguments) = text.trim().split_once(' ')?;
-    let identifier = !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    let arguments: serde_json::Value = serde_json::from_str(arguments).ok()?;
-    (identifier && arguments.is_object()).then(|| ToolCall { name: name.into(), arguments })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_reply_that_is_wholly_a_call_is_a_call() {
-        let call = parse_call("lookup_order {\"id\": \"K7Q2M\"}").unwrap();
-        assert_eq!((call.name.as_str(), call.arguments["id"].as_str()), ("lookup_order", Some("K7Q2M")));
-        for text in
-            ["", "hello", "lookup_order", "lookup_order 5", "Lookup {\"id\": 1}", "please lookup_order {\"id\": 1}"]
-        {
-            assert_eq!(parse_call(text), None, "{text}");
-        }
+        let (said, call) = self.form.read(&text).unzip();
+        Ok(Reply { said: said.unwrap_or_else(|| text.clone()), call, text })
     }
 }

@@ -209,6 +209,15 @@ pub trait Tokenizer: Send + Sync {
 
     /// The id of a special token.
     fn special(&self, token: &str) -> Option<u32>;
+
+    /// The special tokens, as they are written.
+    fn specials(&self) -> Vec<String>;
+
+    /// The ids of `text`, without adding anything. A special token written out in it is that token: for text that a program wrote.
+    ///
+    /// # Errors
+    /// If the text has no encoding.
+    fn encode_marked(&self, text: &str) -> Result<Vec<u32>, TokenizerError>;
 }
 
 /// Why text could not be encoded or decoded.

@@ -6,9 +6,10 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, InplaceOp1, Result, Tensor, Var};
 use stateset_kernels::cpu::{Packed, Rope};
 
+use crate::adapter::{Factors, HostAdapter};
 use crate::buffers::Buffers;
 use crate::ops::{Linear, LinearLogProb, with_floats};
-use crate::tape::{Keep, Pass, Tape, Weight};
+use crate::tape::{Adapter, Keep, Pass, Tape, Weight};
 use crate::{Decoder, HostWeights, ModelConfig, PackedBatch, executor};
 
 /// A trainable decoder.
@@ -18,9 +19,41 @@ use crate::{Decoder, HostWeights, ModelConfig, PackedBatch, executor};
 pub struct Autograd {
     config: Arc<ModelConfig>,
     variables: Decoder<Var>,
+    adapter: Option<Adapted>,
     ropes: Mutex<Arc<[Rope]>>,
     buffers: Buffers,
     checkpoints: bool,
+}
+
+/// What training moves: one variable, by its name.
+#[derive(Debug, Clone)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Whether weight decay pulls at it: matrices decay, norms and biases do not.
+    pub decays: bool,
+    /// The values. A copy shares them.
+    pub var: Var,
+}
+
+impl Variable {
+    /// How many numbers it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.var.elem_count()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// An adapter whose factors are variables, `A` and `B` in turns.
+struct Adapted {
+    adapter: HostAdapter,
+    factors: Vec<[Var; 2]>,
 }
 
 /// The states of a batch, and how they came about.
@@ -66,7 +99,63 @@ impl Autograd {
             Var::from_slice(values, shape, &Device::Cpu)
         })?;
         let ropes = Mutex::new(config.ropes(0).into());
-        Ok(Self { config: Arc::new(config), variables, ropes, buffers: Buffers::default(), checkpoints: false })
+        let (config, buffers) = (Arc::new(config), Buffers::default());
+        Ok(Self { config, variables, adapter: None, ropes, buffers, checkpoints: false })
+    }
+
+    /// The same with `adapter` on it, which is what is learnt from now on: the weights are frozen.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn adapted(self, adapter: HostAdapter) -> Result<Self> {
+        let rank = adapter.config.rank;
+        let both = |it: &Factors| {
+            let shapes = [(rank, it.a.len() / rank), (it.b.len() / rank, rank)];
+            let [a, b] =
+                [(&it.a, shapes[0]), (&it.b, shapes[1])].map(|(it, shape)| Var::from_slice(it, shape, &Device::Cpu));
+            Ok([a?, b?])
+        };
+        let factors = adapter.factors.iter().map(both).collect::<Result<_>>()?;
+        Ok(Self { adapter: Some(Adapted { adapter, factors }), ..self })
+    }
+
+    /// The same decoder with no adapter on it. It shares its weights and memory with this one.
+    #[must_use]
+    pub fn base(&self) -> Self {
+        let ropes = Mutex::new(self.config.ropes(0).into());
+        let (config, variables, buffers) = (self.config.clone(), self.variables.clone(), self.buffers.clone());
+        Self { config, variables, adapter: None, ropes, buffers, checkpoints: self.checkpoints }
+    }
+
+    /// The variables that are learnt: those of the adapter if there is one, all of them if there is none. Gradients are in this order.
+    #[must_use]
+    pub fn learnt(&self) -> Vec<Variable> {
+        let Some(Adapted { adapter, factors }) = &self.adapter else {
+            let parameters = self.config.parameters();
+            let named = parameters.iter().zip(self.variables.iter());
+            return named
+                .map(|(it, var)| Variable { name: it.name.clone(), decays: it.is_matrix(), var: var.clone() })
+                .collect();
+        };
+        let names = adapter.to_tensors().into_iter().map(|it| it.name);
+        names
+            .zip(factors.iter().flatten())
+            .map(|(name, var)| Variable { name, decays: true, var: var.clone() })
+            .collect()
+    }
+
+    /// A copy of the adapter, if there is one.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn adapter(&self) -> Result<Option<HostAdapter>> {
+        let Some(Adapted { adapter, factors }) = &self.adapter else { return Ok(None) };
+        let mut adapter = adapter.clone();
+        for (held, [a, b]) in adapter.factors.iter_mut().zip(factors) {
+            with_floats(a, |a| held.a.copy_from_slice(a))?;
+            with_floats(b, |b| held.b.copy_from_slice(b))?;
+        }
+        Ok(Some(adapter))
     }
 
     /// The same, that takes turns with `other` in using its memory, and keeps as much of it.
@@ -94,13 +183,17 @@ impl Autograd {
         &self.variables
     }
 
-    /// A copy of the weights.
+    /// A copy of the weights, an adapter made part of them.
     ///
     /// # Errors
     /// If a tensor cannot be read.
     pub fn weights(&self) -> Result<HostWeights> {
         let values = self.variables.try_map(|var| with_floats(var.as_tensor(), <[f32]>::to_vec))?;
-        Ok(HostWeights { config: ModelConfig::clone(&self.config), values })
+        let weights = HostWeights { config: ModelConfig::clone(&self.config), values };
+        Ok(match self.adapter()? {
+            Some(adapter) => adapter.merged(&weights),
+            None => weights,
+        })
     }
 
     /// The last state of every row that predicts a scored token `[scored, hidden]`. No gradient leads through it.
@@ -139,16 +232,27 @@ impl Autograd {
             head_dim: config.head_dim,
         };
         let pass = Pass { batch: batch.clone(), packed, ropes: self.ropes(longest), config: self.config.clone() };
-        let mut indices = 0..;
-        let weights = self.variables.try_map(|var| {
-            let sum = indices.next();
-            Ok::<_, candle_core::Error>(Weight { sum, var: var.clone(), adapters: [].into() })
-        })?;
+        let weights = self.weights_to_walk();
         let mut tape = Tape::new(pass, self.buffers.clone(), keep);
         let states = executor::states(&mut tape, &weights)?;
         let states = tape.finish(states);
         let states = Tensor::from_slice(&states, (batch.rows.len(), config.hidden_size), &Device::Cpu)?;
         Ok((tape, states))
+    }
+
+    /// The weights as a tape takes them.
+    fn weights_to_walk(&self) -> Decoder<Weight> {
+        let plain = |sum, var: &Var| Weight { sum, var: var.clone(), adapters: [].into() };
+        let mut at = 0;
+        let Ok(weights) = self.variables.try_map(|var| {
+            at += 1;
+            let weight = match &self.adapter {
+                None => plain(Some(at - 1), var),
+                Some(adapted) => Weight { adapters: adapted.of(at - 1, plain), ..plain(None, var) },
+            };
+            Ok::<_, std::convert::Infallible>(weight)
+        });
+        weights
     }
 
     /// Tables of at least so many positions. They grow with what is asked: contexts are often far longer than any sequence.
@@ -186,10 +290,11 @@ impl Autograd {
     /// If the arithmetic fails.
     pub fn log_probs_of(&self, states: &Tensor, batch: &PackedBatch, temperature: f32) -> Result<Tensor> {
         let (targets, again) = (batch.targets.as_slice().into(), states.track_op());
-        states.apply_op2(
-            self.variables.head(),
-            LinearLogProb::new(targets, temperature, self.config.logit_soft_cap, again),
-        )
+        let op = LinearLogProb::new(targets, temperature, self.config.logit_soft_cap, again);
+        match self.adapter {
+            None => states.apply_op2(self.variables.head(), op),
+            Some(_) => states.apply_op2(&self.variables.head().as_detached_tensor(), op.of_frozen_weight()),
+        }
     }
 
     /// Runs `update` on the values of one variable, in place.
@@ -198,6 +303,23 @@ impl Autograd {
     /// If the variable is not f32 on the CPU.
     pub fn update(variable: &Var, update: impl FnMut(&mut [f32])) -> Result<()> {
         variable.inplace_op1(&InPlace(std::cell::RefCell::new(update)))
+    }
+}
+
+impl Adapted {
+    /// The adapters of weight `parameter`.
+    fn of(&self, parameter: usize, plain: impl Fn(Option<usize>, &Var) -> Weight) -> Arc<[Adapter]> {
+        let scale = self.adapter.config.scale();
+        let own = |(i, (it, [a, b])): (usize, (&Factors, &[Var; 2]))| {
+            let both = (plain(Some(2 * i), a), plain(Some(2 * i + 1), b));
+            (it.target.parameter == parameter).then(|| Adapter {
+                a: both.0,
+                b: both.1,
+                scale,
+                columns: it.target.columns.clone(),
+            })
+        };
+        self.adapter.factors.iter().zip(&self.factors).enumerate().filter_map(own).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 //! whole sequences and walks back with gradients, for training; [`Decode`] runs it with a key-value cache, for generation. The kernels of
 //! both are held to the same definitions, so a token's log-probability is the same number, to rounding, on both sides.
 
+mod adapter;
 mod autograd;
 mod buffers;
 mod checkpoint;
@@ -22,7 +23,8 @@ mod tokenizer;
 mod value_head;
 mod weights;
 
-pub use autograd::{Autograd, Recording};
+pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterError, Factors, HostAdapter, LoraConfig, Targets};
+pub use autograd::{Autograd, Recording, Variable};
 pub use checkpoint::{
     COMPANIONS, ModelError, Pretrained, REQUIRED, RefusedFormat, ShardError, Storage, StoredDtype, TensorError,
     WEIGHTS, WEIGHTS_INDEX, dequantize_mxfp4, element_types_of, read_index, read_tensors, tensors_of, write_tensors,

@@ -1,5 +1,7 @@
 //! Text to ids through the `tokenizers` crate, and the training of the built-in tokenizer.
 
+use std::sync::Arc;
+
 use stateset_domain::{Tokenizer, TokenizerError};
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
@@ -11,7 +13,9 @@ use tokenizers::{AddedToken, NormalizerWrapper, PostProcessorWrapper, SplitDelim
 /// A `tokenizer.json`.
 #[derive(Clone)]
 pub struct HfTokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Arc<tokenizers::Tokenizer>,
+    /// The same, to which a special token written out is that token.
+    marked: Arc<tokenizers::Tokenizer>,
 }
 
 fn failed(error: impl std::fmt::Display) -> TokenizerError {
@@ -30,9 +34,10 @@ impl HfTokenizer {
         let mut inner = read.map_err(|_| failed("it breaks the reader of tokenizers"))?.map_err(failed)?;
         // Sequences are as long as what was said: what is cut or filled up here would be trained on.
         inner.with_truncation(None).map_err(failed)?.with_padding(None);
+        let marked = Arc::new(inner.clone());
         // Text that a user typed must never turn into the tokens that separate roles.
         inner.set_encode_special_tokens(true);
-        Ok(Self { inner })
+        Ok(Self { inner: Arc::new(inner), marked })
     }
 
     /// Ids in use, special tokens included.
@@ -53,6 +58,17 @@ impl Tokenizer for HfTokenizer {
 
     fn special(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
+    }
+
+    fn specials(&self) -> Vec<String> {
+        let added = self.inner.get_added_tokens_decoder().into_values();
+        let mut found: Vec<String> = added.filter(|token| token.special).map(|token| token.content).collect();
+        found.sort();
+        found
+    }
+
+    fn encode_marked(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        Ok(self.marked.encode_fast(text, false).map_err(failed)?.get_ids().to_vec())
     }
 }
 

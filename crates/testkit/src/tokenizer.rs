@@ -26,6 +26,24 @@ impl Tokenizer for CharTokenizer {
     fn special(&self, token: &str) -> Option<u32> {
         SPECIAL.iter().position(|special| *special == token).map(|id| id as u32)
     }
+
+    fn specials(&self) -> Vec<String> {
+        SPECIAL.map(String::from).to_vec()
+    }
+
+    fn encode_marked(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let (mut ids, mut rest) = (Vec::new(), text);
+        while let Some(next) = rest.chars().next() {
+            let special = SPECIAL.iter().find(|special| rest.starts_with(**special));
+            let (found, length) = match special {
+                Some(special) => (self.special(special).into_iter().collect(), special.len()),
+                None => (self.encode(&rest[..next.len_utf8()])?, next.len_utf8()),
+            };
+            ids.extend(found);
+            rest = &rest[length..];
+        }
+        Ok(ids)
+    }
 }
 
 #[cfg(test)]

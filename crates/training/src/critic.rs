@@ -48,7 +48,7 @@ impl Critic {
             var: var.clone(),
         };
         let mut variables = vec![named("head.weight", true, &head.weight), named("head.bias", false, &head.bias)];
-        let own = trunk.as_ref().map(Variable::of).unwrap_or_default();
+        let own = trunk.as_ref().map(Autograd::learnt).unwrap_or_default();
         variables.extend(own.iter().map(|it| named(&it.name, it.decays, &it.var)));
         let apart = apart.then(|| Optimizer::new(&variables, optimizer.clone()));
         Ok(Self { trunk, head, variables, apart })

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use stateset_algorithms::{Adapted, Schedule, Staleness};
-use stateset_domain::{Adjustments, Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport};
-use stateset_models::{Autograd, Pretrained, Storage, read_tensors, write_tensors};
+use stateset_domain::{
+    Adjustments, Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport, Stream,
+};
+use stateset_models::{Autograd, HostAdapter, LoraConfig, Pretrained, Storage, read_tensors, write_tensors};
 
 use crate::batch::Batch;
 use crate::critic::{Critic, CriticState};
@@ -32,8 +34,19 @@ pub struct LearnerSettings {
     pub micro_batch_tokens: usize,
     /// Whether only the input of each block is kept for the backward pass, and the block run again. Changes memory and time, not the gradient.
     pub activation_checkpointing: bool,
+    /// The adapter that is learnt in place of the weights, if one is.
+    pub adapter: Option<Adaptation>,
     /// Whether a step can be taken back. It costs a copy of weights and optimizer.
     pub undoable: bool,
+}
+
+/// An adapter, and what it begins as.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adaptation {
+    /// How the decoder is adapted.
+    pub config: LoraConfig,
+    /// What its factors are drawn from.
+    pub stream: Stream,
 }
 
 /// Trains a decoder on groups of episodes, or on what is given in their place.
@@ -100,19 +113,27 @@ fn state(error: impl std::fmt::Display) -> LearnerError {
 }
 
 impl PolicyLearner {
-    /// Starts from `base`, which is also the frozen reference.
+    /// Starts from `base`, which is also the frozen reference. Where an adapter is learnt, both share the same weights.
     ///
     /// # Errors
-    /// [`LearnerError::Compute`] if a tensor cannot be made.
+    /// [`LearnerError::Compute`] if a tensor cannot be made; [`LearnerError::State`] if the adapter does not fit.
     pub fn new(base: Pretrained, settings: LearnerSettings) -> Result<Self, LearnerError> {
-        let model = Autograd::new(&base.weights).map_err(compute)?.checkpointing(settings.activation_checkpointing);
-        let reference = Autograd::new(&base.weights).map_err(compute)?.like(&model);
+        let mut model = Autograd::new(&base.weights).map_err(compute)?.checkpointing(settings.activation_checkpointing);
+        let reference = match &settings.adapter {
+            None => Autograd::new(&base.weights).map_err(compute)?.like(&model),
+            Some(Adaptation { config, stream }) => {
+                let fresh = HostAdapter::fresh(&base.weights.config, config.clone(), *stream).map_err(state)?;
+                let reference = model.base();
+                model = model.adapted(fresh).map_err(compute)?;
+                reference
+            }
+        };
         let critic = settings
             .objective
             .actor_critic()
             .map(|it| Critic::new(&model, &base.weights, it.critic.network, it.critic_is_apart(), &settings.optimizer));
         let critic = critic.transpose().map_err(compute)?;
-        let mut variables = Variable::of(&model);
+        let mut variables = model.learnt();
         variables.extend(critic.iter().flat_map(Critic::shared_variables).cloned());
         let optimizer = Optimizer::new(&variables, settings.optimizer.clone());
         let (temperature, objective) = (settings.temperature, &settings.objective);
@@ -230,6 +251,9 @@ impl Learner for PolicyLearner {
     fn save(&self) -> Result<Vec<Artifact>, LearnerError> {
         let mut files =
             self.base.to_files(&self.model.weights().map_err(compute)?, Storage::default()).map_err(state)?;
+        if let Some(adapter) = self.model.adapter().map_err(compute)? {
+            files.extend(adapter.to_files("base").map_err(state)?);
+        }
         let bytes = write_tensors(&self.optimizer.to_tensors()).map_err(state)?;
         files.push(Artifact { name: OPTIMIZER.into(), bytes });
         let Self { step, adapted, .. } = *self;
@@ -254,8 +278,14 @@ impl Learner for PolicyLearner {
         if model.weights.config != self.base.weights.config {
             return Err(state("config.json describes another model"));
         }
-        let weights: Vec<Vec<f32>> = model.weights.values.iter().cloned().collect();
-        write(&Variable::of(&self.model), &weights).map_err(compute)?;
+        let learnt: Vec<Vec<f32>> = match &self.settings.adapter {
+            None => model.weights.values.iter().cloned().collect(),
+            Some(_) => {
+                let adapter = HostAdapter::from_files(&model.weights.config, artifacts).map_err(state)?;
+                adapter.factors.into_iter().flat_map(|it| [it.a, it.b]).collect()
+            }
+        };
+        write(&self.model.learnt(), &learnt).map_err(compute)?;
         self.optimizer.restore(&averages, saved.optimizer_updates)?;
         if let Some(critic) = &mut self.critic {
             critic.restore(file(CRITIC)?, saved.critic_updates)?;

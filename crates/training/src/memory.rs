@@ -24,6 +24,8 @@ pub struct Demand {
     pub trained: usize,
     /// Decoders that learn: the policy, and a critic's if that has one of its own.
     pub trunks: usize,
+    /// Whether the reference has weights of its own.
+    pub reference: bool,
     /// Further copies of the weights that lie in memory as they were loaded.
     pub loaded: usize,
     /// Whether a step can be taken back.
@@ -85,7 +87,8 @@ impl Demand {
     /// What a step of a decoder of shape `config` holds.
     #[must_use]
     pub fn plan(&self, config: &ModelConfig) -> MemoryPlan {
-        let Self { trunks, loaded, undoable, saves, micro_batch_tokens, activation_checkpointing, .. } = *self;
+        let Self { trunks, reference, loaded, undoable, saves, micro_batch_tokens, activation_checkpointing, .. } =
+            *self;
         let (weights, trained, tokens) = (weights(config), self.trained as u64, micro_batch_tokens as u64);
         let copies = |count: usize| count as u64 * weights;
         let kept = trunks as u64 * Widths::kept(config, activation_checkpointing);
@@ -98,7 +101,7 @@ impl Demand {
         let mut parts = vec![
             ("weights as loaded", copies(loaded)),
             ("weights that learn", copies(trunks)),
-            ("weights of the reference", weights),
+            ("weights of the reference", copies(usize::from(reference))),
             ("gradients", gradients),
             ("optimizer", 2 * trained),
             ("a step taken back", if undoable { 3 * trained } else { 0 }),

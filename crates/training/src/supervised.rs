@@ -50,7 +50,7 @@ impl Supervised {
     /// If a tensor cannot be made.
     pub fn new(weights: &HostWeights, settings: SupervisedSettings) -> Result<Self> {
         let model = Autograd::new(weights)?;
-        let variables = Variable::of(&model);
+        let variables = model.learnt();
         let optimizer = Optimizer::new(&variables, settings.optimizer.clone());
         Ok(Self { model, variables, optimizer, settings, step: 0 })
     }

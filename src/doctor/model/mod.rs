@@ -4,16 +4,15 @@ mod findings;
 mod trial;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use anyhow::Result;
 use serde::Serialize;
-use stateset_chat::{ChatError, ChatFormat};
 use stateset_domain::{Message, Role, Tokenizer};
-use stateset_models::{HfTokenizer, Pretrained};
+use stateset_models::Pretrained;
 use stateset_training::MemoryPlan;
 
 use crate::config::Config;
+use crate::format;
 use crate::memory::demand;
 use crate::model;
 pub(super) use findings::findings;
@@ -80,7 +79,7 @@ impl Loaded {
         let config = &model.weights.config;
         let mut run = Config::default();
         run.agent.max_context = run.agent.max_context.min(config.max_position_embeddings);
-        let prompt = Prompt::of(&model.tokenizer);
+        let prompt = Prompt::of(&model);
         Ok(Self {
             name: name.to_owned(),
             family: config.family,
@@ -90,9 +89,9 @@ impl Loaded {
             vocabulary: config.vocab_size,
             tokens: model.tokenizer.vocab_size(),
             changed: changed(&model),
-            rendered: prompt.as_ref().map(|prompt| prompt.tokens.len()).map_err(ToString::to_string),
+            rendered: prompt.as_ref().map(|prompt| prompt.tokens.len()).map_err(|error| format!("{error:#}")),
             trial: Trial::of(&model, prompt.ok()).map_err(|error| format!("{error:#}")),
-            plan: demand(&run, config).plan(config),
+            plan: demand(&run, config)?.plan(config),
         })
     }
 }
@@ -111,9 +110,11 @@ pub(super) struct Prompt {
 }
 
 impl Prompt {
-    fn of(tokenizer: &HfTokenizer) -> Result<Self, ChatError> {
-        let format = ChatFormat::new(Arc::new(tokenizer.clone()))?;
-        let said = format.message(&Message::new(Role::User, "Hello!"))?;
-        Ok(Self { tokens: [said, format.open_reply()].concat(), stop: format.stop_tokens() })
+    fn of(model: &Pretrained) -> Result<Self> {
+        let format = format::of(model)?;
+        let mut thread = format.thread();
+        thread.hear(&Message::new(Role::User, "Hello!"));
+        let prompt = thread.prompt()?;
+        Ok(Self { tokens: [prompt.heard, prompt.open].concat(), stop: format.stop_tokens() })
     }
 }

@@ -35,6 +35,14 @@ impl Tokenizer for Letters {
     fn special(&self, _token: &str) -> Option<u32> {
         None
     }
+
+    fn specials(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn encode_marked(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        self.encode(text)
+    }
 }
 
 fn config() -> ModelConfig {

@@ -80,7 +80,7 @@ pub fn linear_log_prob(head: Head<'_>, keep: bool) -> (LogProb, Option<Vec<f32>>
     (LogProb::of(&seen, chosen.into_iter(), head.temperature), keep.then_some(logits))
 }
 
-/// `d_states[rows, hidden]`, overwritten, and `d_weight[vocab, hidden]`, added to, from the gradients of log-probability and entropy and
+/// `d_states[rows, hidden]`, overwritten, and `d_weight[vocab, hidden]`, added to if it is asked for, from the gradients of log-probability and entropy and
 /// from what [`linear_log_prob`] found. `kept` are its logits if it kept them; they are consumed.
 ///
 /// # Panics
@@ -91,10 +91,11 @@ pub fn linear_log_prob_backward(
     kept: Option<Vec<f32>>,
     upstream: (&[f32], &[f32]),
     d_states: &mut [f32],
-    d_weight: &mut [f32],
+    mut d_weight: Option<&mut [f32]>,
 ) {
     let (rows, vocab) = head.shape();
-    assert!(d_states.len() == head.states.len() && d_weight.len() == head.weight.len(), "linear_log_prob shapes");
+    let weight_fits = d_weight.as_ref().is_none_or(|it| it.len() == head.weight.len());
+    assert!(d_states.len() == head.states.len() && weight_fits, "linear_log_prob shapes");
     assert!(kept.as_ref().is_none_or(|logits| logits.len() == rows * vocab), "kept logits are not of this head");
     let slopes = slopes(found, upstream, head.temperature);
     let whole = vec![Tile { row: 0, rows, column: 0, columns: vocab }];
@@ -114,7 +115,7 @@ pub fn linear_log_prob_backward(
         if let Some(along) = slopes_of_cap {
             logits.iter_mut().zip(along).for_each(|(d, along)| *d *= along);
         }
-        head.pull(tile, logits, d_states, d_weight);
+        head.pull(tile, logits, d_states, d_weight.as_deref_mut());
     }
 }
 
@@ -139,13 +140,15 @@ impl Head<'_> {
     }
 
     /// `dx (+)= d w`, `dw += d^T x`, of one tile: the first of a row of tiles overwrites `dx`.
-    fn pull(&self, tile: &Tile, d: &[f32], d_states: &mut [f32], d_weight: &mut [f32]) {
+    fn pull(&self, tile: &Tile, d: &[f32], d_states: &mut [f32], d_weight: Option<&mut [f32]>) {
         let h = self.hidden;
         let (x, w) = (View::rows(h).at(tile.row * h), View::rows(h).at(tile.column * h));
         let (d, d_t) = ((d, View::rows(tile.columns)), (d, View::columns(tile.columns)));
         let later = tile.column > 0;
         product((tile.rows, h, tile.columns), 1.0, d, (self.weight, w), (d_states, x), later, threads());
-        product((tile.columns, h, tile.rows), 1.0, d_t, (self.states, x), (d_weight, w), true, threads());
+        if let Some(d_weight) = d_weight {
+            product((tile.columns, h, tile.rows), 1.0, d_t, (self.states, x), (d_weight, w), true, threads());
+        }
     }
 }
 

@@ -43,7 +43,7 @@ impl Case {
             assert_eq!(kept.is_some(), keep);
             let (mut dx, mut dw) = (vec![f32::NAN; self.states.len()], vec![begun; self.weight.len()]);
             let upstream = (self.upstream.0.as_slice(), self.upstream.1.as_slice());
-            cpu::linear_log_prob_backward(head, &found, kept, upstream, &mut dx, &mut dw);
+            cpu::linear_log_prob_backward(head, &found, kept, upstream, &mut dx, Some(&mut dw));
             [found.log_prob, found.entropy, dx, dw]
         })
     }

@@ -13,6 +13,7 @@ pub(crate) struct LinearLogProb {
     temperature: f32,
     soft_cap: Option<f32>,
     keep: bool,
+    frozen: bool,
     found: OnceLock<LogProb>,
     logits: Mutex<Option<Vec<f32>>>,
 }
@@ -20,7 +21,12 @@ pub(crate) struct LinearLogProb {
 impl LinearLogProb {
     /// `keep` logits for a backward pass, if there are few. Without them it is right all the same, and slower.
     pub(crate) fn new(targets: Arc<[u32]>, temperature: f32, soft_cap: Option<f32>, keep: bool) -> Self {
-        Self { targets, temperature, soft_cap, keep, found: OnceLock::new(), logits: Mutex::new(None) }
+        Self { targets, temperature, soft_cap, keep, frozen: false, found: OnceLock::new(), logits: Mutex::new(None) }
+    }
+
+    /// The same, that finds no gradient of the weight.
+    pub(crate) fn of_frozen_weight(self) -> Self {
+        Self { frozen: true, ..self }
     }
 
     fn head<'a>(&'a self, states: &'a [f32], weight: &'a [f32], hidden: usize) -> Head<'a> {
@@ -57,17 +63,19 @@ impl CustomOp2 for LinearLogProb {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let found = self.found.get().expect("backward follows forward");
-        let (mut dx, mut dw) = (vec![0.0; x.elem_count()], vec![0.0; w.elem_count()]);
+        let mut dx = vec![0.0; x.elem_count()];
+        let mut dw = (!self.frozen).then(|| vec![0.0; w.elem_count()]);
         let (hidden, kept) = (x.dim(1)?, self.kept().take());
         with_floats(gradient, |gradient| {
             let upstream = gradient.split_at(self.targets.len());
             with_floats(x, |x| {
                 with_floats(w, |w| {
                     let head = self.head(x, w, hidden);
-                    cpu::linear_log_prob_backward(head, found, kept, upstream, &mut dx, &mut dw);
+                    cpu::linear_log_prob_backward(head, found, kept, upstream, &mut dx, dw.as_deref_mut());
                 })
             })
         })???;
-        Ok((Some(tensor(dx, x.shape().clone())?), Some(tensor(dw, w.shape().clone())?)))
+        let dw = dw.map(|dw| tensor(dw, w.shape().clone())).transpose()?;
+        Ok((Some(tensor(dx, x.shape().clone())?), dw))
     }
 }

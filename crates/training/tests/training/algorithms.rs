@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use stateset_algorithms::{ActorCritic, Advantage, Algorithm, Answer, Grpo, Sequence, Slopes, Valued};
 use stateset_domain::{Group, Learner, Stream, Trajectory};
 use stateset_models::{Autograd, HostWeights, PackedBatch, Recording, ValueHead};
-use stateset_training::{Gradients, Objective, Variable};
+use stateset_training::{Gradients, Objective};
 
 use crate::{BASE, distance, flat, group, learner, plain_descent};
 
@@ -76,7 +76,7 @@ fn log_probs(weights: &HostWeights, packed: &PackedBatch) -> Vec<f64> {
 
 fn gradient(packed: &PackedBatch, slopes: &[f64]) -> Gradients {
     let model = Autograd::new(&BASE.weights).unwrap();
-    let variables = Variable::of(&model);
+    let variables = model.learnt();
     let slopes: Vec<f32> = slopes.iter().map(|slope| *slope as f32).collect();
     let mut gradients = Gradients::zeros(&variables);
     let recording = model.record(packed).unwrap();
@@ -158,7 +158,7 @@ fn a_critics_gradient_through_the_trunk_is_that_of_its_loss() {
     let slopes: Vec<f32> = loss(&found).1.iter().map(|slope| *slope as f32).collect();
     let slopes = Tensor::from_slice(&slopes, slopes.len(), found.device()).unwrap();
     let back = (found * slopes).and_then(|loss| loss.sum_all()?.backward()).unwrap();
-    let variables = Variable::of(&model);
+    let variables = model.learnt();
     let mut gradients = Gradients::zeros(&variables);
     gradients.add(&variables, &back).unwrap();
     gradients.add_through(0, &recording, &back).unwrap();

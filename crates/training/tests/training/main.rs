@@ -87,6 +87,7 @@ fn settings() -> LearnerSettings {
         temperature: 1.0,
         micro_batch_tokens: 128,
         activation_checkpointing: false,
+        adapter: None,
         undoable: false,
     }
 }

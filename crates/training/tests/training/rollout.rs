@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stateset_chat::ChatFormat;
+use stateset_chat::{ChatFormat, Prompt};
 use stateset_domain::{
     Completion, Engine, GenerateRequest, Group, GroupId, Learner, Message, Purpose, RequestId, Role, Sampling,
     Trajectory,
@@ -55,13 +55,19 @@ fn converse(temperature: f32) -> (Group, BTreeMap<u64, Vec<Completion>>) {
     let id = GroupId { purpose: Purpose::Train, step: 1, index: 0 };
     let episode = |member| stateset_domain::EpisodeId { group: id, member };
     let mut members: Vec<Trajectory> = (0..4).map(|member| Trajectory::new(episode(member), "order")).collect();
-    let (open, mut said) = (format.open_reply(), BTreeMap::<u64, Vec<Completion>>::new());
+    let mut threads = vec![format.thread(); 4];
+    let mut said = BTreeMap::<u64, Vec<Completion>>::new();
     for (turn, text) in TURNS.into_iter().enumerate() {
-        let message = format.message(&Message::new(Role::User, text)).unwrap();
-        members.iter_mut().for_each(|member| member.push_context(Role::User, &message));
+        let mut open = Vec::new();
+        for (member, thread) in members.iter_mut().zip(&mut threads) {
+            thread.hear(&Message::new(Role::User, text));
+            let prompt: Prompt = thread.prompt().unwrap();
+            member.push_context(Role::User, &prompt.heard);
+            open = prompt.open;
+        }
         let requests = members.iter().map(|member| request(member, turn, &open, &format, temperature)).collect();
         for (conversation, reply) in replies(&mut engine, requests) {
-            let close = format.close_reply(&reply.tokens);
+            let (_, close) = threads[conversation as usize].reply(&reply.tokens).unwrap();
             let member = &mut members[conversation as usize];
             member.push_sampled(&open, &reply.tokens, &reply.log_probs, reply.version, &close);
             said.entry(conversation).or_default().push(reply);
