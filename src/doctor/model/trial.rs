@@ -37,11 +37,14 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// Runs `model`: on `prompt`, or if it has none on a word.
+    /// Runs `model`: on `prompt`, or on a word if it has none that its context can hold.
     pub(super) fn of(model: &Pretrained, prompt: Option<Prompt>) -> Result<Self> {
         let config = &model.weights.config;
-        let room = config.max_position_embeddings.min(READ + SAMPLED);
-        let limits = EngineLimits { slots: 1, positions: room, step_tokens: STEP_TOKENS };
+        let context = config.max_position_embeddings;
+        let prompt = prompt.filter(|prompt| prompt.tokens.len() < context);
+        let room = context.min(READ + SAMPLED);
+        let positions = room.max(prompt.as_ref().map_or(0, |prompt| context.min(prompt.tokens.len() + REPLY)));
+        let limits = EngineLimits { slots: 1, positions, step_tokens: STEP_TOKENS };
         let mut engine = BatchEngine::new(config, Arc::new(model.tokenizer.clone()), limits);
         engine.load(&PolicySnapshot::new(PolicyVersion(0), model.weights.to_tensors()))?;
         let prompt = match prompt {
