@@ -4,13 +4,14 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use stateset_domain::{Group, GroupId, Learner, PolicyVersion, Purpose, StepReport, Trajectory};
 use stateset_models::{ModelConfig, Pretrained};
-use stateset_training::PolicyLearner;
+use stateset_training::{Demand, MemoryPlan, PolicyLearner};
 
 use super::measure::{Listener, Progress, Repeats};
 use super::report::{Measured, Report, Work};
 use super::rollout::{settings, title};
 use super::{Refused, Shape, Workload};
 use crate::config::{Config, Lora};
+use crate::memory::demand;
 use crate::runtime::learner_settings;
 
 /// How the learner is to learn.
@@ -33,14 +34,31 @@ impl Default for Learning {
 impl Learning {
     /// A learner by GRPO, as a run has it; only that no step can be taken back, which would cost a copy of the weights.
     pub(super) fn learner(self, model: Pretrained) -> Result<PolicyLearner> {
+        let mut settings = learner_settings(&self.config());
+        settings.undoable = false;
+        Ok(PolicyLearner::new(model, settings)?)
+    }
+
+    fn config(self) -> Config {
         let mut config = Config::default();
         config.training.grpo.kl_coef = self.beta;
         config.training.micro_batch_tokens = self.micro_batch_tokens;
         config.training.lora = self.lora.map(|rank| Lora { rank, alpha: 2.0 * rank as f64, ..Lora::default() });
         config.agent.sampling.temperature = 1.0;
-        let mut settings = learner_settings(&config);
-        settings.undoable = false;
-        Ok(PolicyLearner::new(model, settings)?)
+        config
+    }
+
+    /// What such a step takes of memory.
+    fn plan(self, workload: &Workload, config: &ModelConfig) -> Result<MemoryPlan> {
+        let demand = Demand {
+            loaded: 1,
+            undoable: false,
+            saves: false,
+            micro_batch_tokens: self.micro_batch_tokens.min(workload.tokens()),
+            serving: None,
+            ..demand(&self.config(), config)?
+        };
+        Ok(demand.plan(config))
     }
 
     /// Operations of a step over `workload`: a gradient costs twice its forward pass, or once where weights are frozen (what an adapter adds
@@ -85,6 +103,7 @@ pub(crate) fn step(
     let mut settings = settings(shape, workload);
     settings.insert("beta".into(), json!(learning.beta));
     settings.insert("micro_batch_tokens".into(), json!(learning.micro_batch_tokens));
+    settings.insert("planned_bytes".into(), json!(learning.plan(workload, &config)?.total()));
     settings.insert("lora".into(), json!(learning.lora));
     let measured = Measured {
         bench: "step",

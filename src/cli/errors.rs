@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use stateset_training::NothingFits;
 use thiserror::Error;
 
 use crate::KeyMissing;
 use crate::bench;
 use crate::config::{Difference, Problems};
+use crate::model::UnknownName;
 use crate::run_folder::RunFolderError;
+use crate::score::ScoreError;
 
 /// Something broke.
 const FAILED: u8 = 1;
@@ -54,6 +57,9 @@ fn code(error: &anyhow::Error) -> u8 {
                 || error.is::<AnotherRun>()
                 || error.is::<KeyMissing>()
                 || error.is::<bench::Refused>()
+                || error.is::<UnknownName>()
+                || error.is::<NothingFits>()
+                || matches!(error.downcast_ref(), Some(ScoreError::Token { .. } | ScoreError::TooLong { .. }))
         }
     };
     if refused { REFUSED } else { FAILED }

@@ -17,6 +17,7 @@ pub mod pretrain;
 pub mod progress;
 pub mod render;
 pub mod schema;
+pub mod score;
 pub mod train;
 pub mod validate;
 
@@ -82,10 +83,15 @@ enum Command {
     Schema,
     /// Measure how fast this machine samples and learns, beside how fast it could
     Bench(bench::BenchArgs),
-    /// Say what this machine offers, what is used of it, and what is wrong with it
+    /// Say what this machine and a model offer, what is used of it, and what is wrong with it
     #[command(after_help = "Examples:\n  stateset doctor\n  \
+        stateset doctor --model builtin:tiny\n  \
         stateset doctor --output-dir /data/runs --json | jq '.checks[] | select(.verdict == \"problem\")'")]
     Doctor(doctor::DoctorArgs),
+    /// Say how likely a model finds each of given tokens, and what it finds likelier
+    #[command(after_help = "Examples:\n  stateset score --model builtin:tiny --tokens 70,71,72\n  \
+        stateset score --model ./my-model --tokens 1,2,3 --top 3 --json")]
+    Score(score::ScoreArgs),
     /// Print what a model is shown of a conversation: the text that its chat template makes of it, and the token ids
     #[command(
         after_help = "Examples:\n  stateset render --model models/qwen3 --messages talk.json --tools tools.json\n  \
@@ -145,6 +151,7 @@ pub fn run() -> ExitCode {
         Command::Schema => schema::run(&mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::run(args, &mut std::io::stdout()),
         Command::Doctor(args) => doctor::run(&args, &mut std::io::stdout()),
+        Command::Score(args) => score::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Render(args) => render::run(&args, &mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Pretrain(args) => pretrain::run(&args).map(|()| ExitCode::SUCCESS),
     };

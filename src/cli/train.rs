@@ -146,6 +146,9 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         progress.note(&choice.told());
         write_whole(&runtime.files().auto(), &format!("{}\n", serde_json::to_string_pretty(&choice)?))?;
     }
+    if let Some(plan) = runtime.memory_plan() {
+        progress.note(&format!("memory, by training.memory_budget:\n{plan}"));
+    }
     progress.begin(&runtime);
     let result = super::async_runtime()?.block_on(async {
         let watching = tokio::spawn(progress.clone().watch(runtime.vitals(), runtime.restarts()));

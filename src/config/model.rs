@@ -206,6 +206,10 @@ pub struct Training {
     /// Whether the trainer keeps only the input of each block for the way back, and computes the block again: less memory, a third more
     /// arithmetic, the same weights. Default false.
     pub activation_checkpointing: bool,
+    /// What the run may take of memory, such as `20GiB`. It takes the place of `micro_batch_tokens`: as many tokens go through the trainer at
+    /// once as fit, and `activation_checkpointing` is turned on if nothing fits without it. Above 0. Default: no budget.
+    #[serde(with = "size::optional")]
+    pub memory_budget: Option<u64>,
     /// An adapter that is learnt in place of the weights. Default: none, and the weights are learnt.
     pub lora: Option<Lora>,
     /// Steps between two checkpoints; the last step always has one. At least 1; default 10.
@@ -247,6 +251,7 @@ impl Default for Training {
             max_grad_norm: 1.0,
             micro_batch_tokens: 8192,
             activation_checkpointing: false,
+            memory_budget: None,
             lora: None,
             save_every: 10,
             keep_checkpoints: 3,

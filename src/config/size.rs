@@ -1,6 +1,6 @@
 //! Sizes as people write them: `64MiB`, `512KiB`, `2GiB`. For use with `#[serde(with = "size")]`.
 
-use serde::{Deserializer, Serializer};
+use serde::{Deserialize, Deserializer, Serializer};
 
 use super::units::{self, Units, Written};
 
@@ -24,6 +24,26 @@ pub(super) fn serialize<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let expecting = "a size with its unit, such as `512KiB`, `64MiB` or `2GiB`";
     deserializer.deserialize_str(Written { expecting, parse })
+}
+
+/// Sizes that may be left out. For use with `#[serde(with = "size::optional")]`.
+pub(super) mod optional {
+    use super::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Size(#[serde(with = "super")] u64);
+
+    pub(in crate::config) fn serialize<S: Serializer>(bytes: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+        match bytes {
+            Some(bytes) => super::serialize(bytes, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        Ok(Option::<Size>::deserialize(deserializer)?.map(|Size(bytes)| bytes))
+    }
 }
 
 #[cfg(test)]

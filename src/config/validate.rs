@@ -213,6 +213,16 @@ fn training(training: &Training, found: &mut Findings) {
         training.micro_batch_tokens,
         "at least 1",
     );
+    let budget = training.memory_budget.map_or_else(String::new, size::text);
+    found.check(training.memory_budget != Some(0), "training.memory_budget", budget, "above 0");
+    let chosen = training.micro_batch_tokens == Training::default().micro_batch_tokens;
+    let instead = "nothing beside `training.memory_budget`, by which it is chosen: leave one of them out";
+    found.check(
+        training.memory_budget.is_none() || chosen,
+        "training.micro_batch_tokens",
+        training.micro_batch_tokens,
+        instead,
+    );
     found.check(training.save_every >= 1, "training.save_every", training.save_every, "at least 1");
     found.check(training.keep_checkpoints >= 1, "training.keep_checkpoints", training.keep_checkpoints, "at least 1");
 }

@@ -9,6 +9,7 @@ use super::Facts;
 use super::folder::Folder;
 use super::gpu::{Device, Gpu};
 use super::memory::Memory;
+use super::model::{Model, findings};
 
 /// Bytes of memory that a run of `config/quickstart.yaml` takes at the most, and a little more.
 const MEMORY: u64 = 700_000_000;
@@ -42,19 +43,19 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    fn ok(check: &'static str, found: String) -> Self {
+    pub(super) fn ok(check: &'static str, found: String) -> Self {
         Self { check, verdict: Verdict::Ok, found, advice: None }
     }
 
-    fn note(check: &'static str, found: String) -> Self {
+    pub(super) fn note(check: &'static str, found: String) -> Self {
         Self { check, verdict: Verdict::Note, found, advice: None }
     }
 
-    fn advising(self, advice: impl Into<String>) -> Self {
+    pub(super) fn advising(self, advice: impl Into<String>) -> Self {
         Self { advice: Some(advice.into()), ..self }
     }
 
-    fn problem(check: &'static str, found: String, advice: impl Into<String>) -> Self {
+    pub(super) fn problem(check: &'static str, found: String, advice: impl Into<String>) -> Self {
         Self { check, verdict: Verdict::Problem, found, advice: Some(advice.into()) }
     }
 }
@@ -69,7 +70,7 @@ pub(crate) struct Diagnosis {
 impl Diagnosis {
     /// What is to be said of `facts`.
     pub(crate) fn of(facts: Facts) -> Self {
-        let checks = vec![
+        let mut checks = vec![
             build(&facts),
             processor(&facts),
             memory(facts.memory),
@@ -79,6 +80,7 @@ impl Diagnosis {
             gpu(&facts.gpu),
             Finding::ok("runs on", RUNS_ON.into()),
         ];
+        checks.extend(facts.model.iter().flat_map(|model| findings(model, facts.memory)));
         Self { facts, checks }
     }
 
@@ -93,7 +95,7 @@ impl Diagnosis {
     }
 }
 
-/// A line for each check.
+/// A line for each check, and the parts of a model's memory plan.
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Finding { check, verdict, found, advice } in &self.checks {
@@ -104,6 +106,9 @@ impl fmt::Display for Diagnosis {
             };
             let advice = advice.as_ref().map(|advice| format!(" -> {advice}")).unwrap_or_default();
             writeln!(f, "{verdict:<8} {check:<11} {found}{advice}")?;
+        }
+        if let Some(Model::Loaded(model)) = &self.facts.model {
+            writeln!(f, "{}", model.plan)?;
         }
         Ok(())
     }
@@ -209,6 +214,6 @@ fn device(Device { name, compute_capability, memory }: &Device) -> String {
 }
 
 /// In gigabytes, or megabytes if there are few.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     if bytes < 1_000_000_000 { format!("{} MB", bytes / 1_000_000) } else { format!("{:.1} GB", bytes as f64 / 1e9) }
 }

@@ -8,6 +8,7 @@ use super::folder::Folder;
 use super::gpu::Gpu;
 use super::huge_pages;
 use super::memory::Memory;
+use super::model::Model;
 use crate::machine::Machine;
 
 /// What there is.
@@ -27,11 +28,13 @@ pub(crate) struct Facts {
     pub(super) output_dir: Folder,
     /// What there is of CUDA.
     pub(super) gpu: Gpu,
+    /// The model that was asked about.
+    pub(super) model: Option<Model>,
 }
 
 impl Facts {
-    /// Looks around. What is tried out on `output_dir` leaves nothing behind.
-    pub(crate) fn look(output_dir: &Path) -> Self {
+    /// Looks around, and at `model`. What is tried out on `output_dir` leaves nothing behind.
+    pub(crate) fn look(output_dir: &Path, model: Option<&str>) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             machine: Machine::here(),
@@ -40,6 +43,7 @@ impl Facts {
             huge_pages: huge_pages::look(),
             output_dir: Folder::look(output_dir),
             gpu: Gpu::look(),
+            model: model.map(Model::look),
         }
     }
 }

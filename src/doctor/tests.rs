@@ -22,6 +22,7 @@ fn healthy() -> Facts {
         huge_pages: Some("always".into()),
         output_dir: Folder { path: "runs".into(), exists: true, refused: None, free: Some(50_000_000_000) },
         gpu: Gpu::Found { driver: "13.0".into(), devices: vec![device()], nvrtc: Some("13.0".into()) },
+        model: None,
     }
 }
 

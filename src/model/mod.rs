@@ -9,12 +9,14 @@
 mod hub;
 mod name;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result};
 use stateset_domain::Artifact;
-use stateset_models::{HfTokenizer, Pretrained};
+use stateset_models::{HfTokenizer, Pretrained, element_types_of};
 
 use hub::Hub;
-pub(crate) use name::{FORMS, ModelName};
+pub(crate) use name::{FORMS, ModelName, UnknownName};
 
 /// The policy that is part of the program, made by `stateset pretrain config/pretrain-tiny.yaml`.
 const TINY: [(&str, &[u8]); 4] = [
@@ -40,6 +42,19 @@ pub fn tokenizer(name: &str) -> Result<HfTokenizer> {
     let path = folder.join("tokenizer.json");
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(HfTokenizer::from_json(&bytes)?)
+}
+
+/// The element types that the weights of the model `name` are stored as, as safetensors names them. Nothing is downloaded for it.
+///
+/// # Errors
+/// If there is no such model, or its files cannot be read.
+pub(crate) fn element_types(name: &str) -> Result<BTreeSet<&'static str>> {
+    let folder = match ModelName::parse(name)? {
+        ModelName::Builtin => return Ok(BTreeSet::from(["F32"])),
+        ModelName::Folder(folder) => folder,
+        ModelName::Hub(repo) => Hub::from_env()?.cached(&repo)?,
+    };
+    Ok(element_types_of(&folder)?)
 }
 
 /// Loads the model `name`; one of the hub is downloaded first, unless it is in the cache.

@@ -31,6 +31,7 @@ use crate::faults::{FaultProbe, Faults};
 use crate::format;
 use crate::inspect::Recent;
 use crate::judge::Prospect;
+use crate::memory::within_budget;
 use crate::model;
 use crate::resume::Recorded;
 use crate::run_folder::{RunFiles, RunFolder, write_whole};
@@ -228,14 +229,19 @@ impl RuntimeBuilder {
             Some(_) => None,
             None => Some(Domain::read(&config)?),
         };
-        let mut digest = None;
+        let (mut digest, mut memory) = (None, None);
         let backends = match backends {
             Some(backends) => backends,
             None => {
                 let model = model.map_or_else(|| model::load(&config.agent.model), Ok)?;
                 let given = given(&config, &model, domain.as_ref())?;
                 digest = given.as_ref().and_then(|given| given.digest.clone());
-                Backends::of(&config, model, given.map(|given| given.dataset))?
+                // The run is known by what its file says, not by what that comes to.
+                let settled = within_budget(&config, &model.weights.config)?.map(|(settled, plan)| {
+                    memory = Some(plan);
+                    settled
+                });
+                Backends::of(settled.as_ref().unwrap_or(&config), model, given.map(|given| given.dataset))?
             }
         };
         let environment = match (environment, &domain) {
@@ -306,6 +312,7 @@ impl RuntimeBuilder {
             interrupts: mpsc::channel(1),
             reloads: mpsc::channel(1),
             injector,
+            memory,
         })
     }
 }
@@ -404,8 +411,13 @@ pub(crate) fn learner_settings(config: &Config) -> LearnerSettings {
             config: lora.adapter(),
             stream: Stream::new(config.run.seed).fork(u64::from_le_bytes(*b"adapters")),
         }),
-        undoable: policies(config).may_skip(),
+        undoable: undoable(config),
     }
+}
+
+/// Whether a step may have to be taken back.
+pub(crate) fn undoable(config: &Config) -> bool {
+    policies(config).may_skip()
 }
 
 fn objective(training: &Training) -> Objective {

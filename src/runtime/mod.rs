@@ -27,6 +27,7 @@ use stateset_actors::protocol::{FinishReason, Instruments, RunFinished, Vitals};
 use stateset_domain::Dependency;
 use stateset_faults::Injector;
 use stateset_telemetry::{Event, EventSink, JsonLines, Tee};
+use stateset_training::MemoryPlan;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::inspect::{Recent, Seen, Server};
@@ -34,7 +35,7 @@ use crate::run_folder::{RunFiles, RunFolder};
 use crate::topology::{Current, Kinds, Parts, Topology};
 
 pub use builder::{Backends, RuntimeBuilder};
-pub(crate) use builder::{STEP_TOKENS, learner_settings};
+pub(crate) use builder::{STEP_TOKENS, learner_settings, undoable};
 pub(crate) use clock::Clock;
 use outcome::Measured;
 pub use outcome::read_result;
@@ -59,6 +60,7 @@ pub struct Runtime {
     interrupts: (mpsc::Sender<()>, mpsc::Receiver<()>),
     reloads: (mpsc::Sender<reload::Request>, mpsc::Receiver<reload::Request>),
     injector: Option<Arc<Injector>>,
+    memory: Option<MemoryPlan>,
 }
 
 /// The parts that do not depend on the run's folder.
@@ -133,6 +135,12 @@ impl Runtime {
     #[must_use]
     pub fn files(&self) -> RunFiles {
         self.folder.files()
+    }
+
+    /// What a step takes of memory, if the run has a budget.
+    #[must_use]
+    pub fn memory_plan(&self) -> Option<&MemoryPlan> {
+        self.memory.as_ref()
     }
 
     /// What is run.

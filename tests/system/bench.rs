@@ -60,6 +60,16 @@ fn a_step_is_the_same_on_one_thread_and_on_two_and_another_seed_is_another_step(
 }
 
 #[test]
+fn the_memory_that_is_planned_for_a_step_is_what_it_takes_within_a_quarter() {
+    let arguments = ["--shape", "B", "--sequences", "4", "--repeat", "1", "--json"];
+    let found = stdout(&expect(0, &mut bench("step", &arguments)));
+    let found: Value = serde_json::from_str(found.lines().last().unwrap()).unwrap();
+    let bytes = |key: &str| found[key].as_f64().unwrap();
+    let share = bytes("planned_bytes") / bytes("peak_rss_bytes");
+    assert!((share - 1.0).abs() < 0.25, "{share} of what it takes");
+}
+
+#[test]
 fn a_reference_policy_costs_a_forward_pass_more() {
     let compared = measured("step", &[&TINY[..], &["--beta", "0.04", "--micro-batch-tokens", "16"]].concat());
     let alone = measured("step", &TINY);

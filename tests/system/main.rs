@@ -22,6 +22,7 @@ mod panics;
 mod refusals;
 mod reloads;
 mod report;
+mod scores;
 mod seeds;
 mod stalls;
 mod supervision;

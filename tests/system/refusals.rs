@@ -37,6 +37,21 @@ fn assert_told(file: &str, damage: impl Fn(&mut Vec<u8>), reason: &str) {
 }
 
 #[test]
+fn a_run_that_does_not_fit_its_memory_budget_is_refused_with_its_plan_and_one_that_does_shows_it() {
+    let lab = Lab::new();
+    let sets = |budget: &str| ["--set".to_owned(), format!("training.memory_budget={budget}")];
+    let told = stderr(&expect(2, lab.train().args(sets("1MiB"))));
+    let wanted = "error: `training.memory_budget` is too small for this model: a training step takes ";
+    assert!(told.starts_with(wanted) && told.contains("at the least, and may take 1.0 MB\n"), "{told}");
+    assert!(told.contains("  optimizer ") && told.contains("with activation checkpointing"), "{told}");
+    let told = stderr(&expect(2, lab.train().args(sets("1GiB")).args(["--set", "training.micro_batch_tokens=64"])));
+    assert!(told.contains("`training.micro_batch_tokens` is 64") && told.contains("leave one of them out"), "{told}");
+    let told = stderr(&expect(0, lab.train().args(sets("1GiB")).args(["--set", "training.steps=1"])));
+    let at = |words: &str| told.find(words).unwrap_or_else(|| panic!("no {words} in {told}"));
+    assert!(at("memory, by training.memory_budget:") < at("  in all "), "{told}");
+}
+
+#[test]
 fn a_truncated_checkpoint_is_named() {
     let halve = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2);
     assert_told("optimizer.safetensors", halve, "bytes");

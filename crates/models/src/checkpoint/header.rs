@@ -38,6 +38,16 @@ impl Dtype {
         }
     }
 
+    /// Its name in a header.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::Bf16 => "BF16",
+            Self::F16 => "F16",
+            Self::U8 => "U8",
+        }
+    }
+
     /// Bytes of one number.
     pub(super) fn size(self) -> usize {
         match self {

@@ -19,7 +19,9 @@ mod shards;
 mod tensors;
 
 pub use mxfp4::dequantize_mxfp4;
-pub use pretrained::{COMPANIONS, ModelError, Pretrained, REQUIRED, WEIGHTS, WEIGHTS_INDEX, tensors_of};
+pub use pretrained::{
+    COMPANIONS, ModelError, Pretrained, REQUIRED, WEIGHTS, WEIGHTS_INDEX, element_types_of, tensors_of,
+};
 pub use refused::RefusedFormat;
 pub use save::{Storage, StoredDtype, write_tensors};
 pub use shards::{ShardError, read_index};

@@ -1,5 +1,6 @@
 //! A model as its files: configuration, weights, tokenizer, and what travels with them.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
@@ -130,7 +131,7 @@ impl Pretrained {
             let file = files.iter().find(|file| file.name == name);
             Ok(file.map(|file| Box::new(Cursor::new(file.bytes.as_slice())) as Box<dyn Source + '_>))
         };
-        let tensors = weights(open)?;
+        let tensors = read(shards(open)?)?;
         let beside = |file: &Artifact| !file.name.ends_with(".safetensors") && file.name != WEIGHTS_INDEX;
         Self::new(files.into_iter().filter(beside).collect(), &tensors)
     }
@@ -164,6 +165,20 @@ impl Pretrained {
 /// # Errors
 /// [`ModelError`], naming the file and the tensor.
 pub fn tensors_of(path: &Path) -> Result<Vec<NamedTensor>, ModelError> {
+    read(shards_of(path)?)
+}
+
+/// The element types that the weights of the model in the folder `path` are stored as, as safetensors names them; U8 is MXFP4.
+///
+/// # Errors
+/// [`ModelError`], naming the file.
+pub fn element_types_of(path: &Path) -> Result<BTreeSet<&'static str>, ModelError> {
+    let shards = shards_of(path)?;
+    Ok(shards.iter().flat_map(|shard| shard.file.entries.values()).map(|entry| entry.dtype.name()).collect())
+}
+
+/// The files with the weights of the model in the folder `path`.
+fn shards_of(path: &Path) -> Result<Vec<Shard<'static>>, ModelError> {
     let open = |name: &str| -> Result<Option<Box<dyn Source>>, ModelError> {
         let file = path.join(name);
         match File::open(&file) {
@@ -172,9 +187,9 @@ pub fn tensors_of(path: &Path) -> Result<Vec<NamedTensor>, ModelError> {
             Err(source) => Err(ModelError::Read { path: file, source }),
         }
     };
-    match weights(open) {
+    match shards(open) {
         Err(ModelError::Missing(_)) => Err(without_weights(path)),
-        read => read,
+        opened => opened,
     }
 }
 
@@ -190,10 +205,10 @@ fn configuration(bytes: &[u8]) -> Result<ModelConfig, ModelError> {
     })
 }
 
-/// The tensors of the files that `open` opens by name: one, or those of an index. As in transformers, one goes first.
-fn weights<'a>(
+/// The files of weights that `open` opens by name: one, or those of an index. As in transformers, one goes first.
+fn shards<'a>(
     open: impl Fn(&str) -> Result<Option<Box<dyn Source + 'a>>, ModelError>,
-) -> Result<Vec<NamedTensor>, ModelError> {
+) -> Result<Vec<Shard<'a>>, ModelError> {
     let shard = |name: &str, source| match TensorFile::open(source) {
         Ok(file) => Ok(Shard { name: name.into(), file }),
         Err(source) => Err(ModelError::Tensors { file: name.into(), source }),
@@ -215,6 +230,11 @@ fn weights<'a>(
         }
         agree(&index, &shards)?;
     }
+    Ok(shards)
+}
+
+/// Every tensor of `shards`.
+fn read(mut shards: Vec<Shard<'_>>) -> Result<Vec<NamedTensor>, ModelError> {
     read_all(&mut shards).map_err(|(at, source)| ModelError::Tensors { file: shards[at].name.clone(), source })
 }
 
