@@ -231,7 +231,7 @@ impl RunFiles {
 ///
 /// # Errors
 /// [`RunFolderError::Io`].
-pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<(), RunFolderError> {
+pub fn write_whole(path: &Path, contents: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), RunFolderError> {
     let temporary = path.with_extension("writing");
     let written = File::create(&temporary).and_then(|mut file| {
         file.write_all(contents.as_ref())?;

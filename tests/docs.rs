@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 use stateset_agents::config::{
-    ActorNode, Backoff, Config, CoolOff, Judge, Pool, Pretraining, Restarts, Shutdown, SupervisorNode,
+    ActorNode, Backoff, Config, CoolOff, Judge, Lora, Pool, Pretraining, Restarts, Shutdown, SupervisorNode,
 };
 
 fn root() -> &'static Path {
@@ -81,6 +81,7 @@ fn topology() -> Value {
 fn every_key_is_described_with_its_default() {
     assert_described("Every key of a run", &Config::default());
     assert_described("Every key of a judge", &Judge::default());
+    assert_described("Every key of an adapter", &Lora::default());
     assert_described("Every key of a topology", &topology());
     assert_described("Every key of a pre-training", &Pretraining::default());
 }

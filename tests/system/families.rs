@@ -162,7 +162,7 @@ async fn peft_and_transformers_load_what_we_have_learnt_and_answer_alike() {
         let check = |kind: &str, folders: &[PathBuf]| {
             let mut command = std::process::Command::new(python());
             command.arg(here().join("../parity/models/check_ours.py")).arg(kind).args(folders).arg(out("answers.json"));
-            println!("{family}, {kind}: {}", stdout(&expect(0, &mut command)).trim());
+            eprintln!("{family}, {kind}: {}", stdout(&expect(0, &mut command)).trim());
         };
         check("adapter", &[folder(family), out("adapter")]);
         check("merged", &[out("merged")]);

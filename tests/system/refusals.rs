@@ -94,8 +94,8 @@ fn a_file_in_the_way_of_the_output_is_named() {
 #[test]
 fn a_model_that_is_not_there_is_named() {
     let lab = Lab::new();
-    let told = stderr(&expect(2, lab.train().args(["--model-name", "models/none"])));
-    assert!(told.contains("there is no folder `models/none`"), "{told}");
+    let told = stderr(&expect(2, lab.train().args(["--model-name", "./models/none"])));
+    assert!(told.contains("there is no folder `./models/none`"), "{told}");
 }
 
 #[test]

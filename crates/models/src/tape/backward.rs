@@ -115,7 +115,7 @@ impl Tape {
             cpu::bias_backward(d_out, &mut sums[sum]);
         }
         if let Some(sum) = weight.sum {
-            cpu::linear_weight_gradient_add(d_out, &*self.recalled(*x)?, &mut sums[sum], shape);
+            cpu::linear_weight_gradient_add(d_out, &self.recalled(*x)?, &mut sums[sum], shape);
         }
         let mut dx = self.buffers.take(shape.0 * k);
         with_floats(&weight.var, |w| cpu::linear_input_gradient(d_out, w, &mut dx, shape))?;

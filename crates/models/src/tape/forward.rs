@@ -115,7 +115,7 @@ impl Executor for Tape {
         let (at, width) = (x.0, self.nodes[x.0].width);
         let values = self.factor(x);
         let (out, mixed) = self.mix(&values, experts)?;
-        Ok(self.push(Op::Experts { x: at, experts: experts.clone(), mixed }, width, out))
+        Ok(self.push(Op::Experts { x: at, experts: Box::new(experts.clone()), mixed: Box::new(mixed) }, width, out))
     }
 
     fn select(&mut self, x: Slot) -> Result<Slot> {
@@ -135,7 +135,7 @@ impl Executor for Tape {
         let (mut inside, x) = self.of_block(input, width, Keep::Nothing);
         let out = block(&mut inside, layer, place, x)?;
         let out = inside.finish(out);
-        Ok(self.push_shared(Op::Block { x: at, layer: layer.clone(), place }, width, out))
+        Ok(self.push_shared(Op::Block { x: at, layer: Box::new(layer.clone()), place }, width, out))
     }
 }
 

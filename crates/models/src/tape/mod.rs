@@ -131,15 +131,15 @@ enum Op {
     },
     Experts {
         x: usize,
-        experts: Experts<Weight>,
-        mixed: Mixed,
+        experts: Box<Experts<Weight>>,
+        mixed: Box<Mixed>,
     },
     Select {
         x: usize,
     },
     Block {
         x: usize,
-        layer: Layer<Weight>,
+        layer: Box<Layer<Weight>>,
         place: Place,
     },
 }
