@@ -6,7 +6,7 @@ use stateset_actors::policy::Plan;
 use stateset_chat::{ChatFormat, Conversation, Prompt, Value};
 use stateset_domain::{
     Artifact, Digest, Engine, EngineError, GenerateRequest, Message, PolicySnapshot, PolicyVersion, Poll, Role,
-    Sampling, Tokenizer,
+    Sampling, Tokenizer, Trajectory,
 };
 use stateset_testkit::{CharTokenizer, EchoEnvironment, ScriptedEngine};
 
@@ -114,30 +114,35 @@ fn forgetful() -> ChatFormat {
     ChatFormat::declared(Arc::new(CharTokenizer), &files, false, None).unwrap()
 }
 
-/// Says what it thinks before it repeats what it heard.
-fn thoughtful(request: &GenerateRequest) -> String {
-    format!("<think>so</think>{}", sometimes_echo(request))
+/// Prompts, and what was replied to each.
+type Asked = Arc<Mutex<Vec<(Vec<u32>, String)>>>;
+
+/// An engine that says what it thinks before it repeats what it heard, and writes down both.
+fn thinking(thoughts: &'static str, asked: &Asked) -> Arc<dyn Fn() -> Box<dyn Engine> + Send + Sync> {
+    let asked = Arc::clone(asked);
+    Arc::new(move || {
+        let asked = Arc::clone(&asked);
+        Box::new(ScriptedEngine::new(move |_, request| {
+            let reply = format!("<think>{thoughts}</think>{}", sometimes_echo(request));
+            asked.lock().unwrap().push((request.tokens.clone(), reply.clone()));
+            reply
+        }))
+    })
+}
+
+/// An episode of three turns with an engine that thinks and a template that forgets it.
+async fn thought_through(thoughts: &'static str, asked: &Asked) -> Trajectory {
+    let sampling = Sampling { max_tokens: 250, ..Sampling::default() };
+    let plan = Plan { steps: 0, eval_episodes: 1, sampling, ..Rig::default().plan };
+    let ran = Rig { plan, engine: thinking(thoughts, asked), format: forgetful(), ..Rig::default() }.run().await;
+    ran.recorder.evaluations.lock().unwrap()[0].samples[0].clone()
 }
 
 #[tokio::test]
 async fn a_template_that_takes_thoughts_back_forks_the_trajectory_and_every_sampled_token_is_scored_once() {
-    let prompts: Arc<Mutex<Vec<(Vec<u32>, String)>>> = Arc::default();
-    let heard = Arc::clone(&prompts);
-    let engine: Arc<dyn Fn() -> Box<dyn Engine> + Send + Sync> = Arc::new(move || {
-        let heard = Arc::clone(&heard);
-        Box::new(ScriptedEngine::new(move |_, request| {
-            let reply = thoughtful(request);
-            heard.lock().unwrap().push((request.tokens.clone(), reply.clone()));
-            reply
-        }))
-    });
-    let sampling = Sampling { max_tokens: 64, ..Sampling::default() };
-    let plan = Plan { steps: 0, eval_episodes: 1, sampling, ..Rig::default().plan };
-    let environment = Arc::new(EchoEnvironment { turns: 3 });
-    let ran = Rig { plan, engine, environment, format: forgetful(), ..Rig::default() }.run().await;
-    let episode = ran.recorder.evaluations.lock().unwrap()[0].samples[0].clone();
+    let prompts = Asked::default();
+    let episode = thought_through("so", &prompts).await;
     let asked = prompts.lock().unwrap()[..3].to_vec();
-
     let message =
         |message: &Message| Value::from_pairs([("role", message.role.name()), ("content", message.content.as_str())]);
     let (mut expected, mut forks, mut sampled) = (Vec::new(), Vec::new(), Vec::new());
@@ -159,15 +164,9 @@ async fn a_template_that_takes_thoughts_back_forks_the_trajectory_and_every_samp
 
 #[tokio::test]
 async fn what_a_conversation_may_have_of_tokens_is_measured_as_it_is_written_last() {
-    let engine: Arc<dyn Fn() -> Box<dyn Engine> + Send + Sync> = Arc::new(|| {
-        let reply =
-            |request: &GenerateRequest| format!("<think>{}</think>{}", "hm ".repeat(60), sometimes_echo(request));
-        Box::new(ScriptedEngine::new(move |_, request| reply(request)))
-    });
-    let sampling = Sampling { max_tokens: 250, ..Sampling::default() };
-    let plan = Plan { steps: 0, eval_episodes: 1, sampling, ..Rig::default().plan };
-    let ran = Rig { plan, engine, format: forgetful(), ..Rig::default() }.run().await;
-    let episode = ran.recorder.evaluations.lock().unwrap()[0].samples[0].clone();
+    const THOUGHTS: &str = "hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, \
+                            hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm, hm";
+    let episode = thought_through(THOUGHTS, &Asked::default()).await;
     assert_eq!(episode.forks.len(), 2);
     assert!(episode.tokens.len() > 400 && episode.newest().len() < 400, "the rig's limit is 400");
 }
