@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use stateset_chat::{ChatFormat, Prompt, Thread};
+use stateset_chat::{ChatError, ChatFormat, Prompt, Thread};
 use stateset_domain::{
     Engine, Finish, GenerateRequest, Message, PolicySnapshot, PolicyVersion, RequestId, Role, Sampling, Stream,
     ToolCall,
@@ -92,7 +92,14 @@ impl Chat {
     }
 
     fn reply(&mut self) -> Result<(Message, Option<ToolCall>)> {
-        let Prompt { heard, open } = self.thread.prompt()?;
+        let prompt = match self.thread.prompt() {
+            Err(ChatError::Rewritten { .. }) => {
+                self.tokens.clear();
+                self.thread.anew()
+            }
+            prompt => prompt,
+        };
+        let Prompt { heard, open } = prompt?;
         self.tokens.extend([heard, open].concat());
         if self.tokens.len() >= self.limit {
             bail!("the conversation is full: it has {} tokens, the policy's context {}", self.tokens.len(), self.limit);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use stateset_agents::prelude::*;
 use stateset_agents::{format, model};
-use stateset_chat::{CHAT_FILES, ChatError, ChatFormat, Conversation, Instant, PLAIN, Prompt, Value};
+use stateset_chat::{CHAT_FILES, ChatError, ChatFormat, Conversation, Instant, PLAIN, Prompt, Thread, Value};
 use stateset_domain::Artifact;
 use stateset_models::HfTokenizer;
 
@@ -145,6 +145,32 @@ fn what_grows_turn_by_turn_is_what_is_rendered_at_once_or_is_refused_by_name() {
         }
     }
     assert_eq!((refused, apart), (vec!["qwen3", "gpt_oss", "templates/deepseek"], vec![]));
+}
+
+#[test]
+fn a_conversation_that_is_rewritten_goes_on_as_the_template_writes_it_as_a_whole() {
+    for family in FAMILIES {
+        let format = declared(family);
+        let tokenizer =
+            HfTokenizer::from_json(&fs::read(fixtures().join(family).join("tokenizer.json")).unwrap()).unwrap();
+        let mut thread = format.thread();
+        let mut messages = Vec::new();
+        let hear = |thread: &mut Thread, messages: &mut Vec<Value>, text: &str| {
+            thread.hear(&Message::new(Role::User, text));
+            messages.push(Value::from_pairs([("role", "user"), ("content", text)]));
+        };
+        hear(&mut thread, &mut messages, "Where is my lamp?");
+        thread.prompt().unwrap();
+        let thoughts = "<think>\nIt was sent.\n</think>\n\nOn its way.";
+        let mut sampled = stateset_domain::Tokenizer::encode(&tokenizer, thoughts).unwrap();
+        sampled.extend(format.stop_tokens().first());
+        let (reply, _) = thread.reply(&sampled).unwrap();
+        messages.push(Value::from_pairs([("role", "assistant"), ("content", &reply.text)]));
+        hear(&mut thread, &mut messages, "Thanks!");
+        let Prompt { heard, open } = thread.anew().unwrap();
+        let whole = format.render(&Conversation { messages, ..Conversation::default() }, true).unwrap().ids;
+        assert_eq!([heard, open].concat(), whole, "{family}");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The conversation actor: talks one episode through.
 //!
 //! Each turn renders only what is new, asks for a reply to all tokens so far, appends exactly what was sampled, and lets the
-//! environment answer. Earlier ids are never rendered again. Every wait has a deadline, and whatever goes wrong ends up on the
+//! environment answer. Earlier ids are never rendered again, unless the template takes back what it wrote: then the trajectory forks,
+//! and goes on from the whole conversation as it is written now. Every wait has a deadline, and whatever goes wrong ends up on the
 //! ticket: said, if it can be said, and otherwise by dropping it.
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -31,7 +32,7 @@ pub struct ConversationArguments {
 pub struct ConversationSetup {
     /// Renders turns and reads replies.
     pub format: ChatFormat,
-    /// The most tokens that a conversation may have.
+    /// The most tokens that a conversation may have, as it is written at the time.
     pub max_context: usize,
     /// Who replies.
     pub inference: Port<InferenceMsg>,
@@ -137,9 +138,17 @@ impl Talk<'_> {
     /// Appends what others said; returns the tokens that ask for a reply.
     fn hear(&mut self, messages: Vec<Message>) -> Result<Vec<u32>, FailureKind> {
         messages.iter().for_each(|message| self.thread.hear(message));
-        let Opening { heard, open } = self.thread.prompt().map_err(unrenderable)?;
-        if let Some(last) = messages.last() {
-            self.trajectory.push_context(last.role, &heard);
+        let prompt = match self.thread.prompt() {
+            Err(ChatError::Rewritten { .. }) => {
+                self.trajectory.fork();
+                self.thread.anew()
+            }
+            prompt => prompt,
+        };
+        let Opening { heard, open } = prompt.map_err(unrenderable)?;
+        if !heard.is_empty() {
+            let role = messages.last().map_or(Role::System, |last| last.role);
+            self.trajectory.push_context(role, &heard);
         }
         self.trajectory.messages.extend(messages);
         Ok(open)
@@ -148,7 +157,7 @@ impl Talk<'_> {
     /// Lets the policy speak, and appends what it sampled.
     async fn reply(&mut self, turn: u32, open: Vec<u32>) -> Result<Action, FailureKind> {
         let (format, deadline) = (&self.setup.format, self.setup.deadlines.generate);
-        let tokens = [self.trajectory.tokens.as_slice(), &open].concat();
+        let tokens = [self.trajectory.newest(), &open].concat();
         let sampling = self.fitting(tokens.len())?;
         let Assignment { conversation, stream, .. } = *self.assignment;
         let stream = stream.fork(u64::from(turn));

@@ -38,6 +38,7 @@ pub(crate) struct Rig {
     pub(crate) reward: Arc<dyn Reward>,
     pub(crate) store: MemoryStore,
     pub(crate) journal: MemoryJournal,
+    pub(crate) format: ChatFormat,
     pub(crate) live_episodes: usize,
     pub(crate) interrupt_after: Option<u64>,
     /// Restarts an actor gets before the run is given up on.
@@ -77,6 +78,7 @@ impl Default for Rig {
             reward: Arc::new(MeanTurnReward),
             store: MemoryStore::default(),
             journal: MemoryJournal::default(),
+            format: ChatFormat::new(Arc::new(CharTokenizer)).unwrap(),
             live_episodes: 5,
             interrupt_after: None,
             restarts: 3,
@@ -133,10 +135,9 @@ impl Rig {
         let scorer = JudgeArguments { reward: self.reward, model: None, instruments: seen.clone() };
         judging.open(move |_| scorer.clone()).await;
 
-        let format = ChatFormat::new(Arc::new(CharTokenizer)).unwrap();
         let (asked, answering) = (inference.clone(), environment.clone());
         let setup = ConversationSetup {
-            format,
+            format: self.format,
             max_context: 400,
             inference: asked,
             environment: answering,

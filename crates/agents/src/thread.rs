@@ -2,7 +2,7 @@
 //!
 //! A template renders a conversation as a whole, so what a turn adds is the difference of two renderings. It is taken only if the earlier
 //! text is still there, word for word: ids that were sampled stand in it. A template that takes something back (thoughts of earlier turns,
-//! tools that move along with the last question) is told of, by name.
+//! tools that move along with the last question) is told of, by name, and the conversation can go on [anew](Thread::anew).
 //!
 //! ```text
 //! prompt   |system ... |user ... |assistant            all that was heard, and what asks for a reply
@@ -91,6 +91,16 @@ impl Thread {
         let prompt = Prompt { open: heard.split_off(at), heard };
         self.open = Some(open);
         Ok(prompt)
+    }
+
+    /// All of the conversation as the template writes it now, and what asks for a reply. Ids of before no longer count: the way on where
+    /// [`prompt`](Self::prompt) finds them rewritten.
+    ///
+    /// # Errors
+    /// [`ChatError`], but never [`ChatError::Rewritten`].
+    pub fn anew(&mut self) -> Result<Prompt, ChatError> {
+        self.settled.clear();
+        self.prompt()
     }
 
     /// The tokens of what was heard since the last reply, where no other is asked for.

@@ -39,7 +39,11 @@ pub struct RewardTerm {
     pub value: f32,
 }
 
-/// One episode as flat, aligned arrays of one entry per token.
+/// One episode as flat, aligned arrays of one entry per token, segment after segment.
+///
+/// A segment only grows: what is sampled in it follows all the tokens before it. Mostly there is one. Where a template writes earlier turns
+/// anew, the conversation [forks](Self::fork): another segment begins with all of it as it is written now, of which nothing counts as
+/// sampled. So each token that was sampled stands exactly once, after the very tokens that it was sampled after.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trajectory {
     /// Which episode this is.
@@ -48,8 +52,11 @@ pub struct Trajectory {
     pub scenario: String,
     /// The conversation as text.
     pub messages: Vec<Message>,
-    /// Token ids of the whole conversation, in order.
+    /// Token ids, in order.
     pub tokens: Vec<u32>,
+    /// Where each segment but the first begins.
+    #[serde(default)]
+    pub forks: Vec<usize>,
     /// Log-probability (nats) of each sampled token under the distribution it was sampled from; 0 elsewhere.
     pub log_probs: Vec<f32>,
     /// The policy version that sampled each token; 0 where nothing was sampled.
@@ -77,6 +84,7 @@ impl Trajectory {
             scenario: scenario.into(),
             messages: Vec::new(),
             tokens: Vec::new(),
+            forks: Vec::new(),
             log_probs: Vec::new(),
             versions: Vec::new(),
             mask: Vec::new(),
@@ -86,6 +94,17 @@ impl Trajectory {
             reward_terms: Vec::new(),
             outcome: Outcome::Failed(FailureKind::Abandoned),
         }
+    }
+
+    /// Ends the segment. What is appended from now on continues nothing that was.
+    pub fn fork(&mut self) {
+        self.forks.push(self.tokens.len());
+    }
+
+    /// The tokens of the newest segment: what the next reply continues.
+    #[must_use]
+    pub fn newest(&self) -> &[u32] {
+        &self.tokens[self.forks.last().copied().unwrap_or(0)..]
     }
 
     /// Appends tokens that were given, not sampled.
@@ -136,7 +155,7 @@ impl Trajectory {
         }
     }
 
-    /// How many tokens were sampled.
+    /// How many tokens were sampled, in all segments.
     #[must_use]
     pub fn sampled_tokens(&self) -> usize {
         self.mask.iter().filter(|sampled| **sampled).count()
@@ -170,5 +189,22 @@ mod tests {
         assert!(!trajectory.is_truncated());
         trajectory.push_sampled(&[2], &[6, 7], &[-1.0; 2], PolicyVersion(0), &[4]);
         assert!(trajectory.is_truncated());
+    }
+
+    #[test]
+    fn a_fork_leaves_what_was_sampled_where_it_was_and_continues_none_of_it() {
+        let group = GroupId { purpose: Purpose::Train, step: 1, index: 0 };
+        let mut trajectory = Trajectory::new(EpisodeId { group, member: 0 }, "s");
+        trajectory.push_context(Role::User, &[1, 5]);
+        trajectory.push_sampled(&[2], &[7, 6], &[-1.0; 2], PolicyVersion(3), &[4]);
+        assert_eq!(trajectory.newest(), [1, 5, 2, 7, 6, 4]);
+        trajectory.fork();
+        trajectory.push_context(Role::User, &[1, 5, 2, 6, 4, 1, 5]);
+        trajectory.push_sampled(&[2], &[8], &[-2.0], PolicyVersion(4), &[]);
+        assert_eq!(trajectory.newest(), [1, 5, 2, 6, 4, 1, 5, 2, 8]);
+        let sampled = (0..trajectory.tokens.len()).filter(|at| trajectory.mask[*at]);
+        let found = sampled.map(|at| (trajectory.tokens[at], trajectory.versions[at].0));
+        assert!(found.eq([(7, 3), (6, 3), (8, 4)]));
+        assert_eq!((trajectory.forks, trajectory.spans[3].sampled.clone()), (vec![6], 14..15));
     }
 }

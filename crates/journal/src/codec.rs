@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The layout of payloads that this program writes and reads.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 
 /// Bytes before the version byte.
 const HEADER: usize = 8;
@@ -107,11 +107,11 @@ mod tests {
 
     #[test]
     fn a_frame_is_as_documented() {
-        // Length 4: version 2, a string's length 2, and its bytes. CRC-32 of 02 02 68 69.
+        // Length 4: version 3, a string's length 2, and its bytes. CRC-32 of 03 02 68 69.
         let bytes = frame("hi");
         assert_eq!(bytes[..4], [4, 0, 0, 0]);
-        assert_eq!(bytes[4..8], crc32fast::hash(&[2, 2, b'h', b'i']).to_le_bytes());
-        assert_eq!(bytes[8..], [2, 2, b'h', b'i']);
+        assert_eq!(bytes[4..8], crc32fast::hash(&[3, 2, b'h', b'i']).to_le_bytes());
+        assert_eq!(bytes[8..], [3, 2, b'h', b'i']);
         assert_eq!(read::<String>(&bytes), Frame::Whole("hi".into(), 12));
     }
 
@@ -140,7 +140,7 @@ mod tests {
         bytes[8] = 9;
         let checksum = crc32fast::hash(&bytes[8..]).to_le_bytes();
         bytes[4..8].copy_from_slice(&checksum);
-        let refused = Frame::Unreadable("its format is version 9, and this program reads 2".into());
+        let refused = Frame::Unreadable("its format is version 9, and this program reads 3".into());
         assert_eq!(read::<String>(&bytes), refused);
     }
 

@@ -76,6 +76,7 @@ struct TrajectoryDef {
     scenario: String,
     messages: Vec<Message>,
     tokens: Vec<u32>,
+    forks: Vec<usize>,
     log_probs: Vec<f32>,
     versions: Vec<PolicyVersion>,
     mask: Vec<bool>,
@@ -165,6 +166,8 @@ mod tests {
         trajectory.messages.push(Message::new(Role::Tool, "{\"status\": null}"));
         trajectory.push_context(Role::User, &[0, 250, 251, 70_000]);
         trajectory.push_sampled(&[3], &[40, 2], &[-0.25, f32::MIN_POSITIVE], PolicyVersion(299), &[1]);
+        trajectory.fork();
+        trajectory.push_context(Role::Tool, &[0, 1]);
         trajectory.turn_rewards = vec![0.5, -0.0];
         trajectory.reward = Some(f32::from_bits(0x3eaa_aaab));
         trajectory.reward_terms = vec![RewardTerm { weight: 0.5, value: -0.0 }];

@@ -172,7 +172,7 @@ fn a_segment_of_another_version_is_refused_by_its_number() {
     bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
     fs::write(&path, bytes).unwrap();
     let refused = JournalFolder::open(folder.path(), SEGMENT).unwrap_err().to_string();
-    assert!(refused.ends_with("at byte 0: its format is version 9, and this program reads 2"), "{refused}");
+    assert!(refused.ends_with("at byte 0: its format is version 9, and this program reads 3"), "{refused}");
 }
 
 #[test]

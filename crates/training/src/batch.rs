@@ -10,8 +10,11 @@ use stateset_domain::{Group, LearnerError, PolicyVersion, Role, Trajectory, is_f
 pub struct Example {
     /// The group it is a member of, by its place in the batch: the members of one may begin alike.
     pub group: usize,
-    /// Token ids of the whole conversation.
+    /// Token ids, segment after segment.
     pub tokens: Vec<u32>,
+    /// Where each segment but the first begins. They go through the model one by one; everything else takes their scored tokens for those
+    /// of one sequence.
+    pub forks: Vec<usize>,
     /// Which of them were sampled and are scored.
     pub scored: Vec<bool>,
     /// The sampler's log-probabilities of the scored tokens, nats; NaN where nobody sampled them.
@@ -36,14 +39,24 @@ pub struct Example {
 
 impl Example {
     fn new(trajectory: &Trajectory, group: usize, advantage: f64, now: PolicyVersion) -> Result<Self, LearnerError> {
-        let Trajectory { episode, tokens, mask, log_probs, versions, .. } = trajectory;
+        let Trajectory { episode, tokens, forks, mask, log_probs, versions, .. } = trajectory;
         if [mask.len(), log_probs.len(), versions.len()] != [tokens.len(); 3] {
             return Err(LearnerError::Batch(format!(
                 "{episode}: tokens, mask, log-probs and versions differ in length"
             )));
         }
-        if trajectory.mask.first() == Some(&true) {
-            return Err(LearnerError::Batch(format!("{}: nothing precedes its first token", trajectory.episode)));
+        let mut begun = 0;
+        for fork in forks {
+            if !(begun + 1..tokens.len()).contains(fork) {
+                let tokens = tokens.len();
+                return Err(LearnerError::Batch(format!(
+                    "{episode}: after {begun}, a segment begins at {fork} of {tokens} tokens"
+                )));
+            }
+            begun = *fork;
+        }
+        if let Some(at) = forks.iter().copied().chain([0]).find(|at| mask.get(*at) == Some(&true)) {
+            return Err(LearnerError::Batch(format!("{episode}: nothing precedes the token {at} that was sampled")));
         }
         let sampled = |t: &usize| mask[*t];
         let scored = || (0..tokens.len()).filter(sampled);
@@ -51,6 +64,7 @@ impl Example {
         Ok(Self {
             group,
             tokens: trajectory.tokens.clone(),
+            forks: forks.clone(),
             scored: trajectory.mask.clone(),
             reward: trajectory.reward.map_or(0.0, f64::from),
             terms: terms(trajectory),
@@ -61,6 +75,16 @@ impl Example {
             reference: None,
             ages: scored().map(|t| now.0.saturating_sub(versions[t].0)).collect(),
             sampler,
+        })
+    }
+
+    /// The tokens of each segment, and which of them are scored.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = (&[u32], &[bool])> {
+        let ends = self.forks.iter().copied().chain([self.tokens.len()]);
+        let mut begun = 0;
+        ends.map(move |end| {
+            let segment = std::mem::replace(&mut begun, end)..end;
+            (&self.tokens[segment.clone()], &self.scored[segment])
         })
     }
 

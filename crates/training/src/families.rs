@@ -2,7 +2,7 @@
 //!
 //! The members of a group answer the same prompt, and both sides of a pair do. What they begin with goes through the model once for all
 //! of them; what each goes on with sees it as if it stood there for that one alone. A conversation of 64 + 64 tokens in a group of 8 costs
-//! 72 tokens in place of 128.
+//! 72 tokens in place of 128. The segments of a conversation that forked are sequences like others, and begin alike too.
 
 use std::ops::Range;
 
@@ -13,17 +13,25 @@ use crate::Example;
 /// Fewer shared tokens than these are not worth a segment of their own: its products would be too small to be fast.
 const LEAST_SHARED: usize = 16;
 
-/// How many tokens all `members` begin with, none of which is scored in any, and which leave each of them at least one of its own. 0 if
+/// The tokens of a segment, and which of them are scored.
+type Segment<'a> = (&'a [u32], &'a [bool]);
+
+/// The segments of `members`, one member's after another's.
+fn segments<'a>(members: &[&'a Example]) -> Vec<Segment<'a>> {
+    members.iter().flat_map(|member| member.segments()).collect()
+}
+
+/// How many tokens all `segments` begin with, none of which is scored in any, and which leave each of them at least one of its own. 0 if
 /// sharing is not worth it.
-fn shared(members: &[&Example]) -> usize {
-    let [first, others @ ..] = members else { return 0 };
-    let own = |it: &Example| {
-        let context = it.scored.iter().position(|scored| *scored).unwrap_or(it.tokens.len());
-        context.min(it.tokens.len().saturating_sub(1))
+fn shared(segments: &[Segment<'_>]) -> usize {
+    let [first, others @ ..] = segments else { return 0 };
+    let own = |(tokens, scored): &Segment<'_>| {
+        let context = scored.iter().position(|scored| *scored).unwrap_or(tokens.len());
+        context.min(tokens.len().saturating_sub(1))
     };
     let mut shared = if others.is_empty() { 0 } else { own(first) };
     for other in others {
-        let alike = first.tokens.iter().zip(&other.tokens).take_while(|(a, b)| a == b).count();
+        let alike = first.0.iter().zip(other.0).take_while(|(a, b)| a == b).count();
         shared = shared.min(alike).min(own(other));
     }
     if shared < LEAST_SHARED { 0 } else { shared }
@@ -32,7 +40,8 @@ fn shared(members: &[&Example]) -> usize {
 /// Tokens that go through the model for `members`.
 fn cost(members: &[&Example]) -> usize {
     let tokens: usize = members.iter().map(|member| member.tokens.len()).sum();
-    tokens - shared(members) * members.len().saturating_sub(1)
+    let segments = segments(members);
+    tokens - shared(&segments) * segments.len().saturating_sub(1)
 }
 
 /// Consecutive examples of the same group.
@@ -90,11 +99,10 @@ fn parts(examples: &[&Example], family: Range<usize>, together: usize, budget: u
 pub(crate) fn pack(examples: &[&Example]) -> PackedBatch {
     let mut packed = PackedBatch::default();
     for family in families(examples) {
-        let members = &examples[family];
-        let sequences = members.iter().map(|member| (&member.tokens[..], &member.scored[..]));
-        match shared(members) {
-            0 => sequences.for_each(|(tokens, scored)| packed.push(tokens, scored)),
-            shared => packed.push_family(shared, sequences),
+        let segments = segments(&examples[family]);
+        match shared(&segments) {
+            0 => segments.into_iter().for_each(|(tokens, scored)| packed.push(tokens, scored)),
+            shared => packed.push_family(shared, segments),
         }
     }
     packed
@@ -115,6 +123,10 @@ mod tests {
 
     fn all(examples: &[Example]) -> Vec<&Example> {
         examples.iter().collect()
+    }
+
+    fn shared(members: &[&Example]) -> usize {
+        super::shared(&segments(members))
     }
 
     #[test]
@@ -143,6 +155,18 @@ mod tests {
         // two members and the prompt are 192, three are 256
         assert_eq!(runs(&all(&group), 1, 200), [0..2, 2..4, 4..6, 6..8]);
         assert_eq!(runs(&all(&group), 1, 1), (0..8).map(|at| at..at + 1).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_segments_of_a_conversation_share_what_they_begin_with() {
+        let (first, second) = (example(0, 1, 20, 3), example(0, 2, 20, 4));
+        let tokens = [first.tokens, second.tokens].concat();
+        let scored = [first.scored, second.scored].concat();
+        let forked = Example { tokens, scored, forks: vec![23], ..example(0, 1, 0, 0) };
+        assert_eq!((shared(&[&forked]), cost(&[&forked])), (20, 27));
+        let packed = pack(&[&forked]);
+        assert_eq!(packed.tokens.len(), 27);
+        assert_eq!(packed.targets, [101_000, 101_001, 101_002, 102_000, 102_001, 102_002, 102_003]);
     }
 
     #[test]

@@ -42,6 +42,7 @@ impl Example {
         Self {
             group,
             tokens: tokens.clone(),
+            forks: Vec::new(),
             scored,
             sampler: vec![f64::NAN; count],
             ages: vec![0; count],

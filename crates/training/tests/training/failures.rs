@@ -39,6 +39,18 @@ fn an_episode_that_was_not_judged_or_does_not_line_up_is_refused() {
 }
 
 #[test]
+fn segments_that_are_empty_out_of_order_or_begin_with_what_was_sampled_are_refused() {
+    let (whole, tokens) = (groups(), groups()[1].members[1].tokens.len());
+    let sampled = whole[1].members[1].spans[1].sampled.start;
+    for forks in [vec![0], vec![tokens], vec![5, 5], vec![6, 5], vec![usize::MAX], vec![sampled]] {
+        let mut groups = whole.clone();
+        groups[1].members[1].forks = forks;
+        let reason = refused(&groups);
+        assert!(reason.contains("train-1-1-1: "), "{reason}");
+    }
+}
+
+#[test]
 fn a_spoilt_gradient_skips_one_step_and_moves_nothing() {
     let mut learner = learner(|_| {});
     let before = learner.snapshot().unwrap().digest();

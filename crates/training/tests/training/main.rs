@@ -11,6 +11,7 @@ mod credit;
 mod entropy;
 mod failures;
 mod families;
+mod forks;
 mod kl;
 mod learning;
 mod offline;

@@ -38,15 +38,16 @@ fn request(
     GenerateRequest {
         id: RequestId(conversation),
         conversation,
-        tokens: [&trajectory.tokens, open].concat(),
+        tokens: [trajectory.newest(), open].concat(),
         sampling: Sampling { max_tokens: 9, temperature, ..Sampling::default() },
         stop_tokens: format.stop_tokens(),
         stream: trajectory.episode.stream(11).fork(turn as u64),
     }
 }
 
-/// A group of four conversations of four turns, and everything the engine replied, in order, by member.
-fn converse(temperature: f32) -> (Group, BTreeMap<u64, Vec<Completion>>) {
+/// A group of four conversations of four turns, and everything the engine replied, in order, by member. If they are forgetful, of what was
+/// said before a turn only the first question is left.
+fn converse(temperature: f32, forgetful: bool) -> (Group, BTreeMap<u64, Vec<Completion>>) {
     let tokenizer = Arc::new(BASE.tokenizer.clone());
     let format = ChatFormat::new(tokenizer.clone()).unwrap();
     let limits = EngineLimits { slots: 4, positions: 160, step_tokens: 32 };
@@ -60,6 +61,11 @@ fn converse(temperature: f32) -> (Group, BTreeMap<u64, Vec<Completion>>) {
     for (turn, text) in TURNS.into_iter().enumerate() {
         let mut open = Vec::new();
         for (member, thread) in members.iter_mut().zip(&mut threads) {
+            if forgetful && turn > 0 {
+                member.fork();
+                *thread = format.thread();
+                thread.hear(&Message::new(Role::User, TURNS[0]));
+            }
             thread.hear(&Message::new(Role::User, text));
             let prompt: Prompt = thread.prompt().unwrap();
             member.push_context(Role::User, &prompt.heard);
@@ -80,7 +86,7 @@ fn converse(temperature: f32) -> (Group, BTreeMap<u64, Vec<Completion>>) {
 #[test]
 fn sampler_and_trainer_agree_on_every_token_of_four_turns() {
     for temperature in [1.0, 0.7] {
-        let (group, _) = converse(temperature);
+        let (group, _) = converse(temperature, false);
         assert!(group.members.iter().all(|member| member.sampled_tokens() >= TURNS.len()));
         let report = learner(|settings| settings.temperature = temperature).step(&[group]).unwrap();
         assert!(report.log_prob_gap <= 1e-5, "{} nats apart", report.log_prob_gap);
@@ -89,12 +95,21 @@ fn sampler_and_trainer_agree_on_every_token_of_four_turns() {
 }
 
 #[test]
+fn they_agree_on_every_token_of_every_segment_of_conversations_that_fork() {
+    let (group, _) = converse(1.0, true);
+    assert!(group.members.iter().all(|member| member.forks.len() == TURNS.len() - 1));
+    let report = learner(|_| {}).step(&[group]).unwrap();
+    assert!(report.log_prob_gap <= 1e-5, "{} nats apart", report.log_prob_gap);
+}
+
+#[test]
 fn trained_ids_are_sampled_ids_and_nothing_is_tokenised_again() {
-    let (group, said) = converse(1.0);
-    for member in &group.members {
-        let said = &said[&u64::from(member.episode.member)];
-        let sampled: Vec<u32> = said.iter().flat_map(|reply| reply.tokens.clone()).collect();
-        let scored = member.tokens.iter().zip(&member.mask).filter(|(_, mask)| **mask).map(|(token, _)| *token);
-        assert!(scored.eq(sampled));
+    for (group, said) in [converse(1.0, false), converse(1.0, true)] {
+        for member in &group.members {
+            let said = &said[&u64::from(member.episode.member)];
+            let sampled: Vec<u32> = said.iter().flat_map(|reply| reply.tokens.clone()).collect();
+            let scored = member.tokens.iter().zip(&member.mask).filter(|(_, mask)| **mask).map(|(token, _)| *token);
+            assert!(scored.eq(sampled));
+        }
     }
 }
