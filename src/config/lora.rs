@@ -15,6 +15,8 @@ pub struct Lora {
     pub alpha: f64,
     /// Whether it is multiplied by `alpha / sqrt(rank)` instead (rsLoRA), which keeps large ranks from learning slowly. Default false.
     pub rslora: bool,
+    /// How much of its input is left out, at random, while it learns. In `[0, 1)`; default 0.
+    pub dropout: f32,
     /// Which projections are adapted: names such as `q_proj`, `attention` for those of attention, or `all-linear` for those of the
     /// feed-forward too. At least one; default `[all-linear]`.
     pub target_modules: Vec<String>,
@@ -22,7 +24,7 @@ pub struct Lora {
 
 impl Default for Lora {
     fn default() -> Self {
-        Self { rank: 16, alpha: 32.0, rslora: false, target_modules: vec![ALL_LINEAR.into()] }
+        Self { rank: 16, alpha: 32.0, rslora: false, dropout: 0.0, target_modules: vec![ALL_LINEAR.into()] }
     }
 }
 
@@ -38,7 +40,7 @@ impl Lora {
             () if has(ATTENTION) => Targets::Attention,
             () => Targets::Named(self.target_modules.clone()),
         };
-        LoraConfig { rank: self.rank, alpha: self.alpha, stabilised: self.rslora, targets }
+        LoraConfig { rank: self.rank, alpha: self.alpha, stabilised: self.rslora, dropout: self.dropout, targets }
     }
 }
 
@@ -46,6 +48,7 @@ impl Lora {
 pub(super) fn validate(lora: &Lora, found: &mut Findings) {
     found.check((1..=1 << 14).contains(&lora.rank), "training.lora.rank", lora.rank, "from 1 to 16384");
     found.check(above_zero(lora.alpha), "training.lora.alpha", lora.alpha, "above 0");
+    found.check((0.0..1.0).contains(&lora.dropout), "training.lora.dropout", lora.dropout, "0 or more, below 1");
     let preset = lora.target_modules.iter().any(|it| it == ALL_LINEAR || it == ATTENTION);
     let count = lora.target_modules.len();
     let alone = "names of projections, or one preset alone: all-linear, attention";

@@ -147,7 +147,7 @@ fn model(tokenizer: Vec<u8>) -> Target {
 
 fn adapter() -> Target {
     let model = ModelConfig::from_json(CONFIG).unwrap();
-    let lora = LoraConfig { rank: 2, alpha: 4.0, stabilised: false, targets: Targets::Attention };
+    let lora = LoraConfig { rank: 2, alpha: 4.0, stabilised: false, dropout: 0.0, targets: Targets::Attention };
     let files = HostAdapter::fresh(&model, lora, Stream::new(1)).unwrap().to_files("base").unwrap();
     let seed = files[0].bytes.clone();
     let run = move |input: &[u8]| {

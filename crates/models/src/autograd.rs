@@ -6,7 +6,9 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, InplaceOp1, Result, Tensor, Var};
 use stateset_kernels::cpu::{Packed, Rope};
 
-use crate::adapter::{Factors, HostAdapter};
+use stateset_domain::Stream;
+
+use crate::adapter::{Factors, HostAdapter, LoraConfig};
 use crate::buffers::Buffers;
 use crate::ops::{Linear, LinearLogProb, with_floats};
 use crate::tape::{Adapter, Keep, Pass, Tape, Weight};
@@ -201,7 +203,7 @@ impl Autograd {
     /// # Errors
     /// If the batch does not fit the model or the arithmetic fails.
     pub fn states(&self, batch: &PackedBatch) -> Result<Tensor> {
-        let (_, states) = self.run(batch, Keep::Nothing)?;
+        let (_, states) = self.run(batch, Keep::Nothing, None)?;
         Ok(states)
     }
 
@@ -210,12 +212,20 @@ impl Autograd {
     /// # Errors
     /// If the batch does not fit the model or the arithmetic fails.
     pub fn record(&self, batch: &PackedBatch) -> Result<Recording> {
+        self.record_dropping(batch, None)
+    }
+
+    /// The same, where the adapter, if it has dropout, leaves out of its inputs what is drawn from `draws`.
+    ///
+    /// # Errors
+    /// If the batch does not fit the model or the arithmetic fails.
+    pub fn record_dropping(&self, batch: &PackedBatch, draws: Option<Stream>) -> Result<Recording> {
         let keep = if self.checkpoints { Keep::Blocks } else { Keep::Everything };
-        let (tape, states) = self.run(batch, keep)?;
+        let (tape, states) = self.run(batch, keep, draws)?;
         Ok(Recording { states: Var::from_tensor(&states)?, tape, buffers: self.buffers.clone() })
     }
 
-    fn run(&self, batch: &PackedBatch, keep: Keep) -> Result<(Tape, Tensor)> {
+    fn run(&self, batch: &PackedBatch, keep: Keep, draws: Option<Stream>) -> Result<(Tape, Tensor)> {
         let config = &self.config;
         let (longest, context) = (batch.longest(), config.max_position_embeddings);
         if longest > context {
@@ -232,7 +242,7 @@ impl Autograd {
             head_dim: config.head_dim,
         };
         let pass = Pass { batch: batch.clone(), packed, ropes: self.ropes(longest), config: self.config.clone() };
-        let weights = self.weights_to_walk();
+        let weights = self.weights_to_walk(draws);
         let mut tape = Tape::new(pass, self.buffers.clone(), keep);
         let states = executor::states(&mut tape, &weights)?;
         let states = tape.finish(states);
@@ -241,14 +251,14 @@ impl Autograd {
     }
 
     /// The weights as a tape takes them.
-    fn weights_to_walk(&self) -> Decoder<Weight> {
+    fn weights_to_walk(&self, draws: Option<Stream>) -> Decoder<Weight> {
         let plain = |sum, var: &Var| Weight { sum, var: var.clone(), adapters: [].into() };
         let mut at = 0;
         let Ok(weights) = self.variables.try_map(|var| {
             at += 1;
             let weight = match &self.adapter {
                 None => plain(Some(at - 1), var),
-                Some(adapted) => Weight { adapters: adapted.of(at - 1, plain), ..plain(None, var) },
+                Some(adapted) => Weight { adapters: adapted.of(at - 1, draws, plain), ..plain(None, var) },
             };
             Ok::<_, std::convert::Infallible>(weight)
         });
@@ -308,16 +318,19 @@ impl Autograd {
 
 impl Adapted {
     /// The adapters of weight `parameter`.
-    fn of(&self, parameter: usize, plain: impl Fn(Option<usize>, &Var) -> Weight) -> Arc<[Adapter]> {
-        let scale = self.adapter.config.scale();
+    fn of(
+        &self,
+        parameter: usize,
+        draws: Option<Stream>,
+        plain: impl Fn(Option<usize>, &Var) -> Weight,
+    ) -> Arc<[Adapter]> {
+        let LoraConfig { dropout, .. } = self.adapter.config;
+        let (scale, draws) = (self.adapter.config.scale(), draws.filter(|_| dropout > 0.0));
         let own = |(i, (it, [a, b])): (usize, (&Factors, &[Var; 2]))| {
-            let both = (plain(Some(2 * i), a), plain(Some(2 * i + 1), b));
-            (it.target.parameter == parameter).then(|| Adapter {
-                a: both.0,
-                b: both.1,
-                scale,
-                columns: it.target.columns.clone(),
-            })
+            let columns = it.target.columns.clone();
+            let (a, b) = (plain(Some(2 * i), a), plain(Some(2 * i + 1), b));
+            let dropout = draws.map(|draws| (dropout, draws.fork(i as u64)));
+            (it.target.parameter == parameter).then(|| Adapter { a, b, scale, dropout, columns })
         };
         self.adapter.factors.iter().zip(&self.factors).enumerate().filter_map(own).collect()
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor};
 use stateset_algorithms::{Evaluation, Sequence, Slopes, ValueEvaluation, Valued};
-use stateset_domain::StepReport;
+use stateset_domain::{StepReport, Stream};
 use stateset_models::{PackedBatch, Recording};
 
 use crate::families::{pack, runs};
@@ -108,15 +108,22 @@ impl PolicyLearner {
         runs(&chosen, self.settings.objective.together(), self.settings.micro_batch_tokens)
     }
 
-    /// Scores `examples`, and records how if there is a way back.
-    fn score(&self, examples: &[&Example], record: bool) -> Result<Scored> {
+    /// What an adapter's dropout is drawn from in this update, for a `run` of its examples.
+    fn draws(&self, run: &Range<usize>) -> Stream {
+        let root = self.settings.adapter.as_ref().map_or(Stream::new(0), |adapter| adapter.stream);
+        root.fork(u64::from_le_bytes(*b"dropouts")).fork(self.optimizer.updates()).fork(run.start as u64)
+    }
+
+    /// Scores `examples`, and records how, by these draws, if there is a way back.
+    fn score(&self, examples: &[&Example], record: Option<Stream>) -> Result<Scored> {
         let packed = pack(examples);
-        let policy = record.then(|| self.model.record(&packed)).transpose()?;
+        let policy = record.map(|draws| self.model.record_dropping(&packed, Some(draws))).transpose()?;
         let states = match &policy {
             Some(recording) => recording.states().clone(),
             None => self.model.states(&packed)?,
         };
-        let critic = self.critic.as_ref().map(|critic| critic.values(&states, &packed, record)).transpose()?;
+        let critic =
+            self.critic.as_ref().map(|critic| critic.values(&states, &packed, record.is_some())).transpose()?;
         let (values, critic) = critic.unzip();
         let found = self.model.log_probs_of(&states, &packed, self.settings.temperature)?;
         Ok(Scored { packed, found, values, policy, critic: critic.flatten() })
@@ -169,7 +176,7 @@ impl PolicyLearner {
     pub(crate) fn look(&self, examples: &[Example], chosen: &[usize], firsts: &mut [Option<First>]) -> Result<()> {
         for run in self.micro_batches(examples, chosen) {
             let part: Vec<&Example> = chosen[run.clone()].iter().map(|i| &examples[*i]).collect();
-            let found = self.firsts(&part, &self.score(&part, false)?, &run)?;
+            let found = self.firsts(&part, &self.score(&part, None)?, &run)?;
             for (i, first) in chosen[run].iter().zip(found) {
                 firsts[*i] = Some(first);
             }
@@ -190,7 +197,7 @@ impl PolicyLearner {
         for run in self.micro_batches(examples, chosen) {
             let at = &chosen[run.clone()];
             let part: Vec<&Example> = at.iter().map(|i| &examples[*i]).collect();
-            let scored = self.score(&part, true)?;
+            let scored = self.score(&part, Some(self.draws(&run)))?;
             if at.iter().any(|i| firsts[*i].is_none()) {
                 for (i, first) in at.iter().zip(self.firsts(&part, &scored, &run)?) {
                     firsts[*i] = Some(first);

@@ -36,7 +36,11 @@ impl Conversations {
     fn scoring<'a>(&self, sinks: &'a [f32]) -> Scoring<'a, f32> {
         let plain = Scoring::plain(1.0 / (self.head_dim as f32).sqrt());
         let window = Some(1 + self.seed as usize % 70);
-        if self.seed % 2 == 0 { plain } else { Scoring { window, soft_cap: Some(2.5), sinks: Some(sinks), ..plain } }
+        if self.seed.is_multiple_of(2) {
+            plain
+        } else {
+            Scoring { window, soft_cap: Some(2.5), sinks: Some(sinks), ..plain }
+        }
     }
 
     fn qkv(&self) -> Vec<f32> {

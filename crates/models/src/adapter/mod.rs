@@ -25,6 +25,8 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Whether it weighs over the root of the rank instead.
     pub stabilised: bool,
+    /// How much of its input is left out while it learns (Srivastava et al., 2014); in `[0, 1)`.
+    pub dropout: f32,
     /// Which projections are adapted.
     pub targets: Targets,
 }

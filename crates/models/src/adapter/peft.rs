@@ -130,6 +130,7 @@ impl LoraConfig {
         Ok(Self {
             rank: rank.ok_or_else(|| wrong("r", "a whole number from 1 to 16384"))? as usize,
             alpha: alpha.ok_or_else(|| wrong("lora_alpha", "a number above 0"))?,
+            dropout: dropout(field("lora_dropout")).ok_or_else(|| wrong("lora_dropout", "a number from 0, below 1"))?,
             stabilised: field("use_rslora").and_then(Value::as_bool).unwrap_or(false),
             targets: targets(field("target_modules"))
                 .ok_or_else(|| wrong("target_modules", "\"all-linear\" or a list of names"))?,
@@ -145,7 +146,7 @@ impl LoraConfig {
             "inference_mode": true,
             "init_lora_weights": true,
             "lora_alpha": self.alpha,
-            "lora_dropout": 0.0,
+            "lora_dropout": self.dropout,
             "peft_type": "LORA",
             "r": self.rank,
             "target_modules": targets,
@@ -154,6 +155,11 @@ impl LoraConfig {
             "use_rslora": self.stabilised,
         })
     }
+}
+
+fn dropout(value: Option<&Value>) -> Option<f32> {
+    let rate = value.map_or(Some(0.0), Value::as_f64)?;
+    (0.0..1.0).contains(&rate).then_some(rate as f32)
 }
 
 fn targets(value: Option<&Value>) -> Option<Targets> {

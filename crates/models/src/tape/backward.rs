@@ -121,11 +121,16 @@ impl Tape {
         with_floats(&weight.var, |w| cpu::linear_input_gradient(d_out, w, &mut dx, shape))?;
         for (adapter, low) in weight.adapters.iter().zip(low) {
             let (input, mut through) = (self.recalled(*x)?, self.buffers.take(low.len()));
+            let thinned = adapter.thinned(&input, &self.buffers);
             let (Some(a), Some(b)) = (adapter.a.sum, adapter.b.sum) else { continue };
             let [da, db] = sums.get_disjoint_mut([a, b]).expect("two factors have two sums");
-            adapter.with(k, n, |it| {
-                cpu::low_rank_backward((d_out, &input, low), it, &mut through, &mut dx, (da, db));
-            })?;
+            // What was left out on the way is left out on the way back.
+            let mut apart = thinned.as_ref().map(|it| self.buffers.zeros(it.len()));
+            let (input, to) = (thinned.as_deref().unwrap_or(&input), apart.as_deref_mut().unwrap_or(&mut dx));
+            adapter.with(k, n, |it| cpu::low_rank_backward((d_out, input, low), it, &mut through, to, (da, db)))?;
+            if let Some(through) = apart.and_then(|apart| adapter.thinned(&apart, &self.buffers)) {
+                dx.iter_mut().zip(&*through).for_each(|(dx, through)| *dx += through);
+            }
         }
         Ok(dx)
     }

@@ -7,7 +7,7 @@ use stateset_kernels::Scoring;
 use stateset_kernels::cpu::{self, LowRank, Span};
 
 use super::{Adapter, Keep, Op, Pass, Slot, Tape, Weight};
-use crate::buffers::Buffer;
+use crate::buffers::{Buffer, Buffers};
 use crate::decoder::{Experts, Layer, Linear};
 use crate::executor::{Executor, Place, block};
 use crate::ops::with_floats;
@@ -57,8 +57,10 @@ impl Executor for Tape {
         }
         let mut low = Vec::with_capacity(weight.adapters.len());
         for adapter in &*weight.adapters {
-            let mut made = self.buffers.take(m * adapter.a.var.dim(0)?);
-            adapter.with(k, n, |adapter| cpu::low_rank(&values, adapter, &mut out, &mut made))?;
+            let (mut made, thinned) =
+                (self.buffers.take(m * adapter.a.var.dim(0)?), adapter.thinned(&values, &self.buffers));
+            let input = thinned.as_deref().unwrap_or(&values);
+            adapter.with(k, n, |adapter| cpu::low_rank(input, adapter, &mut out, &mut made))?;
             low.push(made);
         }
         let op = Op::Linear { x: at, weight: weight.clone(), bias: bias.clone(), residual: onto, low };
@@ -183,6 +185,14 @@ impl Pass {
 }
 
 impl Adapter {
+    /// `x` without what is left out of it, if anything is.
+    pub(super) fn thinned(&self, x: &[f32], buffers: &Buffers) -> Option<Buffer> {
+        let (rate, stream) = self.dropout?;
+        let mut thinned = buffers.take(x.len());
+        cpu::dropout(x, rate, |i| stream.uniform_at(i as u64) as f32, &mut thinned);
+        Some(thinned)
+    }
+
     /// Runs `f` on the factors of an adapter of a projection from `inputs` to `width` numbers.
     pub(super) fn with<R>(&self, inputs: usize, width: usize, f: impl FnOnce(&LowRank<'_>) -> R) -> Result<R> {
         let (scale, columns) = (self.scale, self.columns.clone());

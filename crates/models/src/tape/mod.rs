@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::Var;
+use stateset_domain::Stream;
 use stateset_kernels::cpu::{Packed, Rope};
 
 use crate::buffers::{Buffer, Buffers};
@@ -37,6 +38,8 @@ pub(crate) struct Adapter {
     /// `[columns, rank]`.
     pub(crate) b: Weight,
     pub(crate) scale: f32,
+    /// How much of its input is left out, and by which draws.
+    pub(crate) dropout: Option<(f32, Stream)>,
     /// The outputs it changes.
     pub(crate) columns: Range<usize>,
 }

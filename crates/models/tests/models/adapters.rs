@@ -94,7 +94,7 @@ fn an_adapter_survives_its_files() {
 #[test]
 fn a_fresh_adapter_changes_nothing_and_depends_on_its_stream_alone() -> Result<()> {
     let (model, ids) = (load("qwen3"), Expected::of("qwen3").ids("ids"));
-    let config = |targets| LoraConfig { rank: 3, alpha: 6.0, stabilised: false, targets };
+    let config = |targets| LoraConfig { rank: 3, alpha: 6.0, stabilised: false, dropout: 0.0, targets };
     let fresh = |seed, targets| HostAdapter::fresh(&model.weights.config, config(targets), Stream::new(seed)).unwrap();
     let adapter = fresh(1, Targets::AllLinear);
     assert_eq!(logits(&model.weights, Some(&adapter), &ids)?, logits(&model.weights, None, &ids)?);
@@ -103,6 +103,49 @@ fn a_fresh_adapter_changes_nothing_and_depends_on_its_stream_alone() -> Result<(
     // Two layers of q, k, v and o; three more of the feed-forward.
     assert_eq!(fresh(1, Targets::Attention).factors.len(), 8);
     assert_eq!(adapter.factors.len(), 14);
+    Ok(())
+}
+
+#[test]
+fn dropout_has_the_gradient_of_what_it_left_in_and_nothing_is_left_out_without_draws() -> Result<()> {
+    let (model, ids) = (load("qwen3"), Expected::of("qwen3").ids("ids"));
+    let mut adapter = HostAdapter::from_files(&model.weights.config, &files("qwen3")).unwrap();
+    let plain = Autograd::new(&model.weights)?.adapted(adapter.clone())?;
+    adapter.config.dropout = 0.4;
+    let (batch, draws) = (batch(&ids), Stream::new(7));
+    let total = |model: &Autograd, states: &Tensor| -> Result<Tensor> {
+        model.log_probs_of(states, &batch, 1.0)?.get(0)?.sum_all()
+    };
+    let value = |adapter: &HostAdapter| -> Result<f64> {
+        let model = Autograd::new(&model.weights)?.adapted(adapter.clone())?;
+        let recording = model.record_dropping(&batch, Some(draws))?;
+        Ok(f64::from(total(&model, recording.states())?.to_scalar::<f32>()?))
+    };
+    let dropping = Autograd::new(&model.weights)?.adapted(adapter.clone())?;
+    let whole = total(&plain, &plain.states(&batch)?)?.to_scalar::<f32>()?;
+    assert_eq!(total(&dropping, &dropping.states(&batch)?)?.to_scalar::<f32>()?, whole);
+    assert_eq!(value(&adapter)?, value(&adapter)?);
+    assert!((value(&adapter)? - f64::from(whole)).abs() > 1e-3, "something is left out");
+    let recording = dropping.record_dropping(&batch, Some(draws))?;
+    let back = total(&dropping, recording.states())?.backward()?;
+    let mut sums: Vec<Vec<f32>> = dropping.learnt().iter().map(|it| vec![0.0; it.var.elem_count()]).collect();
+    recording.backward(&back, &mut sums)?;
+    for (at, pair) in sums.chunks(2).enumerate() {
+        let length = pair.iter().flatten().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        let moved = |by: f64| {
+            let (mut moved, step) = (adapter.clone(), by / length);
+            let nudge = |x: &mut f32, d: &f32| *x = (f64::from(*x) + step * f64::from(*d)) as f32;
+            moved.factors[at].a.iter_mut().zip(&pair[0]).for_each(|(x, d)| nudge(x, d));
+            moved.factors[at].b.iter_mut().zip(&pair[1]).for_each(|(x, d)| nudge(x, d));
+            value(&moved)
+        };
+        let slope = (moved(4e-3)? - moved(-4e-3)?) / 8e-3;
+        assert!(
+            (slope - length).abs() < 0.02 * length + 5e-3,
+            "{}: {slope} is not {length}",
+            adapter.factors[at].module()
+        );
+    }
     Ok(())
 }
 
