@@ -9,10 +9,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::attention::soft_cap;
+use super::attention::powers;
 use super::kv_cache::{BLOCK, KvCache, Row};
 use super::rope::Rope;
-use super::simd::{exp, exp_sum, larger, max, mul_add, multiversion};
+use super::simd::{mul_add, multiversion};
 use crate::Scoring;
 
 /// Rows of a task at most.
@@ -189,17 +189,7 @@ impl<'a> Weights<'a> {
     fn new<const FMA: bool>(scores: &'a mut [f32], past: usize, cap: Option<f32>, sink: Option<f32>) -> Self {
         let (unseen, seen) = scores.split_at_mut(past);
         unseen.fill(0.0);
-        if let Some(cap) = cap {
-            seen.iter_mut().for_each(|x| *x = soft_cap::<FMA>(*x, cap));
-        }
-        let mut largest = max(seen);
-        if let Some(sink) = sink {
-            largest = larger(largest, sink);
-        }
-        let mut sum = exp_sum::<FMA>(seen, largest);
-        if let Some(sink) = sink {
-            sum += exp::<FMA>(sink - largest);
-        }
+        let (_, sum) = powers::<FMA>(seen, cap, sink);
         Self { each: scores, inverse: 1.0 / sum }
     }
 }

@@ -5,7 +5,7 @@ use stateset_kernels::Gating;
 
 use super::fields::Fields;
 use super::rope::{Heads, stretched};
-use super::{common, turn, windows};
+use super::{attention_bias, common, turn, windows};
 use crate::config::{HeadNorm, Norms, RopeTable};
 use crate::{ConfigError, ModelConfig};
 
@@ -23,8 +23,7 @@ fn gemma(f: &mut Fields, family: &'static str) -> Result<ModelConfig, ConfigErro
     config.logit_soft_cap = f.optional_number("final_logit_softcapping")?.map(|cap| cap as f32);
     config.attention.soft_cap = f.optional_number("attn_logit_softcapping")?.map(|cap| cap as f32);
     config.attention.scale = (1.0 / f.number("query_pre_attn_scalar")?.sqrt()) as f32;
-    let bias = f.flag("attention_bias", false)?;
-    (config.attention.bias, config.attention.output_bias) = (bias, bias);
+    attention_bias(f, &mut config, false)?;
     Ok(config)
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 use stateset_kernels::Gating;
 
 use super::fields::Fields;
-use super::{common, turn, windows};
+use super::{attention_bias, common, turn, windows};
 use crate::config::{Experts, Packing};
 use crate::{ConfigError, ModelConfig};
 
@@ -15,8 +15,7 @@ pub(super) fn gpt_oss(mut f: Fields) -> Result<ModelConfig, ConfigError> {
     turn(&mut f, &mut config, 150_000.0)?;
     let window = Some(f.count("sliding_window")?);
     windows(&mut f, &mut config, window, |i| i.is_multiple_of(2))?;
-    let bias = f.flag("attention_bias", true)?;
-    (config.attention.bias, config.attention.output_bias) = (bias, bias);
+    attention_bias(&mut f, &mut config, true)?;
     config.attention.sinks = true;
     config.gating = Gating::Clamped {
         alpha: f.optional_number("swiglu_alpha")?.unwrap_or(1.702) as f32,

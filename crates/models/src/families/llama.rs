@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::fields::Fields;
-use super::{common, turn, windows};
+use super::{attention_bias, common, turn, windows};
 use crate::config::{HeadNorm, Norms};
 use crate::{ConfigError, ModelConfig};
 
@@ -68,8 +68,7 @@ pub(super) fn llama(mut f: Fields) -> Result<ModelConfig, ConfigError> {
     let mut config = common(&mut f, "llama")?;
     silu(&mut f)?;
     turn(&mut f, &mut config, 10_000.0)?;
-    let bias = f.flag("attention_bias", false)?;
-    (config.attention.bias, config.attention.output_bias) = (bias, bias);
+    attention_bias(&mut f, &mut config, false)?;
     config.mlp_bias = f.flag("mlp_bias", false)?;
     f.only("rope_interleaved", &[json!(false)])?;
     f.ignore(&["is_llama_config"]);
@@ -91,8 +90,7 @@ pub(super) fn smollm3(mut f: Fields) -> Result<ModelConfig, ConfigError> {
     let mut config = common(&mut f, "smollm3")?;
     silu(&mut f)?;
     turn(&mut f, &mut config, 2_000_000.0)?;
-    let bias = f.flag("attention_bias", false)?;
-    (config.attention.bias, config.attention.output_bias) = (bias, bias);
+    attention_bias(&mut f, &mut config, false)?;
     config.mlp_bias = f.flag("mlp_bias", false)?;
     let window = f.optional_count("sliding_window")?;
     if f.flag("use_sliding_window", false)? {
@@ -117,8 +115,7 @@ pub(super) fn olmo2(mut f: Fields) -> Result<ModelConfig, ConfigError> {
     let mut config = common(&mut f, "olmo2")?;
     silu(&mut f)?;
     turn(&mut f, &mut config, 10_000.0)?;
-    let bias = f.flag("attention_bias", false)?;
-    (config.attention.bias, config.attention.output_bias) = (bias, bias);
+    attention_bias(&mut f, &mut config, false)?;
     config.norms = Norms::After;
     config.attention.head_norm = HeadNorm::Together;
     f.finish("olmo2")?;

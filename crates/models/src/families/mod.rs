@@ -128,6 +128,13 @@ fn turn(f: &mut Fields, config: &mut ModelConfig, theta: f64) -> Result<(), Conf
     Ok(())
 }
 
+/// Whether all projections of attention have a bias.
+fn attention_bias(f: &mut Fields, config: &mut ModelConfig, default: bool) -> Result<(), ConfigError> {
+    let bias = f.flag("attention_bias", default)?;
+    (config.attention.bias, config.attention.output_bias) = (bias, bias);
+    Ok(())
+}
+
 /// Which layers see a window, by `layer_types`; by `windowed` where a file does not have it.
 fn windows(
     f: &mut Fields,

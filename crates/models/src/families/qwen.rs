@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fields::Fields;
-use super::{common, turn, windows};
+use super::{attention_bias, common, turn, windows};
 use crate::config::{Experts, HeadNorm};
 use crate::{ConfigError, ModelConfig};
 
@@ -43,8 +43,7 @@ pub(super) fn qwen3(mut f: Fields) -> Result<ModelConfig, ConfigError> {
 }
 
 fn normed(f: &mut Fields, config: &mut ModelConfig) -> Result<(), ConfigError> {
-    let bias = f.flag("attention_bias", false)?;
-    (config.attention.bias, config.attention.output_bias) = (bias, bias);
+    attention_bias(f, config, false)?;
     config.attention.head_norm = HeadNorm::Each;
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::{BLOCK, Packed, Scratch, Seen, rotate_rows, soft_cap};
+use super::{BLOCK, Packed, Scratch, Seen, powers, rotate_rows};
 use crate::Scoring;
 use crate::cpu::Rope;
 use crate::cpu::linear::{View, product};
-use crate::cpu::simd::{exp, exp_sum, larger, max, multiversion};
+use crate::cpu::simd::multiversion;
 
 /// `out[tokens, heads * head_dim]` from `qkv[tokens, (heads + 2 kv_heads) * head_dim]`; `lse[tokens * heads]` receives the
 /// log-sum-exp of each score row (head-major within a segment) for the backward pass.
@@ -81,17 +81,7 @@ multiversion! {
             let (row, future) = row.split_at_mut(start + i + 1);
             let past = window.map_or(0, |window| row.len().saturating_sub(window));
             let (past, visible) = row.split_at_mut(past);
-            if let Some(cap) = cap {
-                visible.iter_mut().for_each(|x| *x = soft_cap::<FMA>(*x, cap));
-            }
-            let mut largest = max(visible);
-            if let Some(sink) = sink {
-                largest = larger(largest, sink);
-            }
-            let mut sum = exp_sum::<FMA>(visible, largest);
-            if let Some(sink) = sink {
-                sum += exp::<FMA>(sink - largest);
-            }
+            let (largest, sum) = powers::<FMA>(visible, cap, sink);
             let inverse = 1.0 / sum;
             visible.iter_mut().for_each(|x| *x *= inverse);
             past.fill(0.0);

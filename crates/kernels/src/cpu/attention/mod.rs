@@ -16,7 +16,7 @@ pub use forward::attention;
 pub use packed::Packed;
 
 use super::rope::Rope;
-use super::simd::{exp, multiversion};
+use super::simd::{exp, exp_sum, larger, max, multiversion};
 
 const BLOCK: usize = 64;
 
@@ -90,6 +90,23 @@ multiversion! {
             rope.rotate(first + i, from, &mut to[i * row..][..d], -1.0);
         }
     }
+}
+
+/// Scores, capped, to powers of their distance from the largest; returns that and the sum of all, a sink's among them.
+#[inline(always)]
+pub(super) fn powers<const FMA: bool>(scores: &mut [f32], cap: Option<f32>, sink: Option<f32>) -> (f32, f32) {
+    if let Some(cap) = cap {
+        scores.iter_mut().for_each(|x| *x = soft_cap::<FMA>(*x, cap));
+    }
+    let mut largest = max(scores);
+    if let Some(sink) = sink {
+        largest = larger(largest, sink);
+    }
+    let mut sum = exp_sum::<FMA>(scores, largest);
+    if let Some(sink) = sink {
+        sum += exp::<FMA>(sink - largest);
+    }
+    (largest, sum)
 }
 
 /// `cap tanh(s / cap)`. From one exponential, right to `cap * 2^-23`.
