@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -23,7 +22,7 @@ pub fn of(model: &Pretrained) -> Result<ChatFormat> {
     Ok(ChatFormat::declared(Arc::new(model.tokenizer.clone()), &model.files, false, Some(RUN))?)
 }
 
-/// The format of `builtin:tiny`, or of the folder `name`. Its weights are not read.
+/// The format of the model `name`. Its weights are not read, and nothing is downloaded.
 ///
 /// # Errors
 /// If a file cannot be read or used.
@@ -34,12 +33,10 @@ pub fn named(name: &str) -> Result<ChatFormat> {
 /// The same, for conversations with `tools` at the time `now`.
 pub(crate) fn read(name: &str, tools: bool, now: Instant) -> Result<ChatFormat> {
     let tokenizer = Arc::new(model::tokenizer(name)?);
-    if name == model::BUILTIN {
-        return Ok(ChatFormat::new(tokenizer)?);
-    }
+    let Some(folder) = model::folder(name)? else { return Ok(ChatFormat::new(tokenizer)?) };
     let mut files = Vec::new();
     for file in CHAT_FILES {
-        let path = Path::new(name).join(file);
+        let path = folder.join(file);
         match fs::read(&path) {
             Ok(bytes) => files.push(Artifact { name: file.into(), bytes }),
             Err(error) if error.kind() == ErrorKind::NotFound => {}

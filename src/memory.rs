@@ -2,8 +2,7 @@
 
 use anyhow::{Context, Result};
 use stateset_algorithms::{Algorithm, Network};
-use stateset_domain::Stream;
-use stateset_models::{HostAdapter, ModelConfig};
+use stateset_models::ModelConfig;
 use stateset_training::{Demand, MemoryPlan, Serving};
 
 use crate::config::Config;
@@ -22,7 +21,7 @@ pub(crate) fn demand(config: &Config, model: &ModelConfig) -> Result<Demand> {
     let trunks = if criticised && training.critic.network == Network::Separate { 2 } else { 1 };
     let numbers: usize = model.parameters().iter().map(|parameter| parameter.len()).sum();
     let learnt = match &training.lora {
-        Some(lora) => HostAdapter::fresh(model, lora.adapter(), Stream::new(0))?.len(),
+        Some(lora) => lora.adapter().learnt(model)?,
         None => numbers,
     };
     Ok(Demand {

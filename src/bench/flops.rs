@@ -32,24 +32,33 @@ impl Conversations {
             // The first token of each reply to the shared beginning is drawn from the same row of logits.
             heads += scored.iter().sum::<usize>() - if shared > 0 { scored.len() - 1 } else { 0 };
         }
-        let each = feed(config) + config.hidden_size * config.vocab_size;
+        let last = config.num_hidden_layers() - 1;
+        let each = feed(config, last) + config.hidden_size * config.vocab_size;
         blocks + 2.0 * heads as f64 * each as f64
     }
 }
 
-/// Weights of a block that stand behind attention: of the last block, only what is scored goes through them.
-fn feed(config: &ModelConfig) -> usize {
+/// Weights of a block that a token meets behind attention: of the last block, only what is scored goes through them.
+fn feed(config: &ModelConfig, layer: usize) -> usize {
     let (hidden, queries) = (config.hidden_size, config.num_attention_heads * config.head_dim);
-    queries * hidden + 3 * hidden * config.intermediate_size
+    let fed = match config.experts.filter(|_| config.layers[layer].experts) {
+        Some(experts) => hidden * experts.count + 3 * hidden * experts.each * experts.intermediate,
+        None => 3 * hidden * config.intermediate_size,
+    };
+    queries * hidden + fed
 }
 
 /// Operations of every block over `positions` of one conversation, but for what stands behind the last one's attention.
 fn over(config: &ModelConfig, positions: Range<usize>) -> f64 {
-    let (layers, queries) = (config.num_hidden_layers(), config.num_attention_heads * config.head_dim);
-    let weights = layers * config.hidden_size * config.qkv_rows() + (layers - 1) * feed(config);
-    // Position t sees t + 1 keys, and as many values.
-    let seen = positions.end * (positions.end + 1) / 2 - positions.start * (positions.start + 1) / 2;
-    (2 * weights * positions.len() + 4 * layers * queries * seen) as f64
+    let (last, queries) = (config.num_hidden_layers() - 1, config.num_attention_heads * config.head_dim);
+    let block = |layer: usize| {
+        let weights = config.hidden_size * config.qkv_rows() + if layer < last { feed(config, layer) } else { 0 };
+        // Position t sees t + 1 keys, or a window of them, and as many values.
+        let window = config.layers[layer].window.unwrap_or(usize::MAX);
+        let seen: usize = positions.clone().map(|position| (position + 1).min(window)).sum();
+        2 * weights * positions.len() + 4 * queries * seen
+    };
+    (0..=last).map(block).sum::<usize>() as f64
 }
 
 #[cfg(test)]

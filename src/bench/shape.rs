@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use stateset_domain::Stream;
-use stateset_models::{HostWeights, LlamaConfig, ModelConfig, Pretrained, read_tensors};
+use stateset_models::{HostWeights, LlamaConfig, ModelConfig, Pretrained, WEIGHTS, WEIGHTS_INDEX, tensors_of};
 
 use super::Refused;
 use crate::config::{nearest, quoted};
@@ -126,17 +126,15 @@ impl Shape {
     /// A decoder of these dimensions. Its weights are the folder's, if it has any, and otherwise random. It never reads or writes text, so
     /// the tokenizer is the built-in policy's, whatever the vocabulary.
     pub(crate) fn model(&self, config: &ModelConfig, seed: u64) -> Result<Pretrained> {
-        let file = match self {
-            Self::Folder(path) => Some(path.join("model.safetensors")).filter(|file| file.exists()),
+        let has_weights = |path: &&PathBuf| [WEIGHTS, WEIGHTS_INDEX].iter().any(|name| path.join(name).exists());
+        let folder = match self {
+            Self::Folder(path) => Some(path).filter(has_weights),
             Self::Known(_) => None,
         };
-        let weights = match file {
+        let weights = match folder {
             None => HostWeights::random(config, STD, Stream::new(seed)),
-            Some(file) => {
-                let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-                let tensors = read_tensors(&bytes).with_context(|| format!("cannot use {}", file.display()))?;
-                HostWeights::from_tensors(config, &tensors).with_context(|| format!("cannot use {}", file.display()))?
-            }
+            Some(folder) => HostWeights::from_tensors(config, &tensors_of(folder)?)
+                .with_context(|| format!("cannot use {}", folder.display()))?,
         };
         Ok(Pretrained { weights, tokenizer: model::tokenizer(model::BUILTIN)?, files: Vec::new().into() })
     }

@@ -16,7 +16,7 @@ use crate::format;
 /// Options of `render`.
 #[derive(Debug, Args)]
 pub struct RenderArgs {
-    /// The model: a folder in Hugging Face's layout, or builtin:tiny
+    /// The model: `builtin:tiny`, a folder, or `org/name` of the Hugging Face hub, of which the cached copy is meant
     #[arg(long)]
     model: String,
     /// A JSON file: a list of messages as OpenAI's chat format has them

@@ -10,6 +10,7 @@ mod hub;
 mod name;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use stateset_domain::Artifact;
@@ -29,16 +30,25 @@ const TINY: [(&str, &[u8]); 4] = [
 /// Name of the built-in policy.
 pub const BUILTIN: &str = "builtin:tiny";
 
+/// The folder that the files of the model `name` are in; none if it is part of the program. Nothing is downloaded: of a model of the hub,
+/// the cached copy is meant.
+///
+/// # Errors
+/// If there is no model of that name, or it is not in the cache.
+pub(crate) fn folder(name: &str) -> Result<Option<PathBuf>> {
+    Ok(match ModelName::parse(name)? {
+        ModelName::Builtin => None,
+        ModelName::Folder(folder) => Some(folder),
+        ModelName::Hub(repo) => Some(Hub::from_env()?.cached(&repo)?),
+    })
+}
+
 /// The tokenizer of the model `name`. Nothing is downloaded for it: of a model of the hub, the cached copy is meant.
 ///
 /// # Errors
 /// If there is none, or it cannot be used.
 pub fn tokenizer(name: &str) -> Result<HfTokenizer> {
-    let folder = match ModelName::parse(name)? {
-        ModelName::Builtin => return Ok(HfTokenizer::from_json(TINY[2].1)?),
-        ModelName::Folder(folder) => folder,
-        ModelName::Hub(repo) => Hub::from_env()?.cached(&repo)?,
-    };
+    let Some(folder) = folder(name)? else { return Ok(HfTokenizer::from_json(TINY[2].1)?) };
     let path = folder.join("tokenizer.json");
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(HfTokenizer::from_json(&bytes)?)
@@ -49,11 +59,7 @@ pub fn tokenizer(name: &str) -> Result<HfTokenizer> {
 /// # Errors
 /// If there is no such model, or its files cannot be read.
 pub(crate) fn element_types(name: &str) -> Result<BTreeSet<&'static str>> {
-    let folder = match ModelName::parse(name)? {
-        ModelName::Builtin => return Ok(BTreeSet::from(["F32"])),
-        ModelName::Folder(folder) => folder,
-        ModelName::Hub(repo) => Hub::from_env()?.cached(&repo)?,
-    };
+    let Some(folder) = folder(name)? else { return Ok(BTreeSet::from(["F32"])) };
     Ok(element_types_of(&folder)?)
 }
 

@@ -65,3 +65,27 @@ fn a_conversation_is_shown_as_the_policy_sees_it_and_what_is_wrong_with_it_is_to
         assert!(told.contains("talk.json") && told.contains(reason), "{told}");
     }
 }
+
+#[test]
+fn a_cached_model_of_the_hub_is_rendered_for_like_its_folder() {
+    let lab = Lab::new();
+    let fixture = crate::lab::here().join("../parity/models/fixtures/qwen2");
+    let cached = lab.runs().join("hub/models--org--qwen2");
+    let snapshot = cached.join("snapshots/0123456789abcdef0123456789abcdef01234567");
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::create_dir_all(cached.join("refs")).unwrap();
+    std::fs::write(cached.join("refs/main"), "0123456789abcdef0123456789abcdef01234567").unwrap();
+    for file in std::fs::read_dir(&fixture).unwrap().map(Result::unwrap).filter(|it| it.path().is_file()) {
+        std::fs::copy(file.path(), snapshot.join(file.file_name())).unwrap();
+    }
+    let talk = lab.runs().join("talk.json");
+    std::fs::write(&talk, r#"[{"role": "user", "content": "hi"}]"#).unwrap();
+    let render = |model: &std::ffi::OsStr| {
+        let mut command = stateset();
+        command.env("HF_HUB_CACHE", lab.runs().join("hub")).env("HF_HUB_OFFLINE", "1");
+        stdout(&expect(0, command.args(["render", "--json", "--messages"]).arg(&talk).arg("--model").arg(model)))
+    };
+    let from_folder = render(fixture.as_os_str());
+    assert!(from_folder.contains("<|im_start|>user"), "{from_folder}");
+    assert_eq!(render("org/qwen2".as_ref()), from_folder);
+}

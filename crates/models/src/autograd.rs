@@ -139,8 +139,8 @@ impl Autograd {
                 .map(|(it, var)| Variable { name: it.name.clone(), decays: it.is_matrix(), var: var.clone() })
                 .collect();
         };
-        let names = adapter.to_tensors().into_iter().map(|it| it.name);
-        names
+        adapter
+            .names()
             .zip(factors.iter().flatten())
             .map(|(name, var)| Variable { name, decays: true, var: var.clone() })
             .collect()
@@ -190,12 +190,15 @@ impl Autograd {
     /// # Errors
     /// If a tensor cannot be read.
     pub fn weights(&self) -> Result<HostWeights> {
-        let values = self.variables.try_map(|var| with_floats(var.as_tensor(), <[f32]>::to_vec))?;
-        let weights = HostWeights { config: ModelConfig::clone(&self.config), values };
-        Ok(match self.adapter()? {
-            Some(adapter) => adapter.merged(&weights),
-            None => weights,
-        })
+        let (adapter, mut at) = (self.adapter()?, 0..);
+        let values = self.variables.try_map(|var| {
+            let mut values = with_floats(var.as_tensor(), <[f32]>::to_vec)?;
+            if let Some((adapter, at)) = adapter.as_ref().zip(at.next()) {
+                adapter.merge_into(at, &mut values);
+            }
+            Ok::<_, candle_core::Error>(values)
+        })?;
+        Ok(HostWeights { config: ModelConfig::clone(&self.config), values })
     }
 
     /// The last state of every row that predicts a scored token `[scored, hidden]`. No gradient leads through it.

@@ -29,7 +29,7 @@ pub use checkpoint::{
     COMPANIONS, ModelError, Pretrained, REQUIRED, RefusedFormat, ShardError, Storage, StoredDtype, TensorError,
     WEIGHTS, WEIGHTS_INDEX, dequantize_mxfp4, element_types_of, read_index, read_tensors, tensors_of, write_tensors,
 };
-pub use config::{ConfigError, Experts, LayerKind, ModelConfig};
+pub use config::{ConfigError, ModelConfig};
 pub use decode::{Decode, ServedWeights};
 pub use decoder::Decoder;
 pub use families::LlamaConfig;

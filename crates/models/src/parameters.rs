@@ -84,11 +84,6 @@ impl Parameter {
         self.len() == 0
     }
 
-    /// The names its parts have outside.
-    pub fn tensors(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().map(|part| part.name.as_str())
-    }
-
     /// A part's numbers in the order they have inside.
     pub(crate) fn inside(&self, outside: &[f32]) -> Vec<f32> {
         match self.order {

@@ -4,7 +4,8 @@
 //! tape of a forward pass keeps of every token for the way back. A [`MemoryPlan`] is their sum, part by part, of what is held at once at
 //! the worst moment of a step; [`Demand::within`] turns that around and asks for the most tokens of a forward pass that a budget allows.
 //!
-//! It errs on the side of more: every token of a forward pass is taken for one that is scored.
+//! Every token of a forward pass is taken for one that is scored. What allocators hold beside is not counted: measured peaks were 3 to 17 %
+//! above the plan, so that a budget wants some room.
 
 use std::fmt;
 use std::ops::RangeInclusive;

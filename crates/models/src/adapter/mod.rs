@@ -8,6 +8,7 @@ mod peft;
 mod targets;
 
 use stateset_domain::{NamedTensor, Stream};
+use stateset_kernels::cpu;
 use thiserror::Error;
 
 use crate::{HostWeights, ModelConfig};
@@ -37,6 +38,15 @@ impl LoraConfig {
     pub fn scale(&self) -> f32 {
         let rank = self.rank as f64;
         (self.alpha / if self.stabilised { rank.sqrt() } else { rank }) as f32
+    }
+
+    /// How many numbers are learnt of a decoder of shape `model`.
+    ///
+    /// # Errors
+    /// [`AdapterError::Target`] if the decoder lacks a target.
+    pub fn learnt(&self, model: &ModelConfig) -> Result<usize, AdapterError> {
+        let both = |target: &Target| self.rank * (target.inputs + target.columns.len());
+        Ok(self.targets.of(model)?.iter().map(both).sum())
     }
 }
 
@@ -114,40 +124,35 @@ impl HostAdapter {
         Ok(Self { config, factors })
     }
 
-    /// How many numbers are learnt.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.factors.iter().map(|it| it.a.len() + it.b.len()).sum()
-    }
-
-    /// Whether nothing is adapted.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.factors.is_empty()
-    }
-
     /// `base` with the adapter made part of its weights.
     ///
     /// # Panics
     /// If `base` is not of the decoder that the adapter was made for.
     #[must_use]
     pub fn merged(&self, base: &HostWeights) -> HostWeights {
-        let (rank, scale, mut at) = (self.config.rank, self.config.scale(), 0);
+        let mut at = 0..;
         let Ok(values) = base.values.try_map(|values| {
             let mut values = values.clone();
-            for Factors { target, a, b } in self.factors.iter().filter(|it| it.target.parameter == at) {
-                let k = target.inputs;
-                let rows = values[target.columns.start * k..target.columns.end * k].chunks_exact_mut(k);
-                for (row, b) in rows.zip(b.chunks_exact(rank)) {
-                    for (b, a) in b.iter().zip(a.chunks_exact(k)) {
-                        row.iter_mut().zip(a).for_each(|(w, a)| *w += scale * b * a);
-                    }
-                }
-            }
-            at += 1;
+            self.merge_into(at.next().unwrap_or_default(), &mut values);
             Ok::<_, std::convert::Infallible>(values)
         });
         HostWeights { config: base.config.clone(), values }
+    }
+
+    /// Adds the adapter's share to the `values` of the decoder's weight number `parameter`.
+    pub(crate) fn merge_into(&self, parameter: usize, values: &mut [f32]) {
+        let (rank, scale) = (self.config.rank, self.config.scale());
+        for Factors { target, a, b } in self.factors.iter().filter(|it| it.target.parameter == parameter) {
+            let (k, rows) = (target.inputs, target.columns.len());
+            let turned: Vec<f32> = (0..b.len()).map(|i| scale * b[i % rows * rank + i / rows]).collect();
+            let own = &mut values[target.columns.start * k..target.columns.end * k];
+            cpu::linear_weight_gradient_add(&turned, a, own, (rank, k, rows));
+        }
+    }
+
+    /// The names of the factors in PEFT, `A` and `B` in turns.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        self.factors.iter().flat_map(|it| ["A", "B"].map(|factor| peft::tensor_name(&it.target.module, factor)))
     }
 
     /// The factors by their names in PEFT.
@@ -155,13 +160,9 @@ impl HostAdapter {
     pub fn to_tensors(&self) -> Vec<NamedTensor> {
         let rank = self.config.rank;
         let both = |Factors { target, a, b }: &Factors| {
-            let named = |factor: &str, shape, data: &[f32]| NamedTensor {
-                name: peft::tensor_name(&target.module, factor),
-                shape,
-                data: data.into(),
-            };
-            [named("A", vec![rank, target.inputs], a), named("B", vec![target.columns.len(), rank], b)]
+            [(vec![rank, target.inputs], a[..].into()), (vec![target.columns.len(), rank], b[..].into())]
         };
-        self.factors.iter().flat_map(both).collect()
+        let named = |(name, (shape, data))| NamedTensor { name, shape, data };
+        self.names().zip(self.factors.iter().flat_map(both)).map(named).collect()
     }
 }

@@ -1,10 +1,11 @@
 //! Gradients of whole families: those of torch's autograd where it was asked, and of finite differences everywhere.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Result, Tensor};
 use stateset_domain::NamedTensor;
 use stateset_models::{Autograd, Decoder, HostWeights, PackedBatch};
 
 use crate::fixture::{ALL, Expected, assert_near, folder, load};
+use crate::gradients::pulled;
 
 /// The sequence of a family, every token scored after the first, and what their log-probabilities are multiplied by.
 fn scored(expected: &Expected, reach: usize) -> (PackedBatch, Vec<f32>) {
@@ -23,14 +24,7 @@ fn loss(model: &Autograd, states: &Tensor, batch: &PackedBatch, along: &[f32]) -
 fn gradients(model: &Autograd, batch: &PackedBatch, along: &[f32]) -> Result<Decoder<Vec<f32>>> {
     let recording = model.record(batch)?;
     let back = loss(model, recording.states(), batch, along)?.backward()?;
-    let direct = |var: &Var| match back.get(var.as_tensor()) {
-        Some(gradient) => gradient.flatten_all()?.to_vec1(),
-        None => Ok(vec![0.0; var.elem_count()]),
-    };
-    let mut sums: Vec<Vec<f32>> = model.variables().iter().map(direct).collect::<Result<_>>()?;
-    recording.backward(&back, &mut sums)?;
-    let mut sums = sums.into_iter();
-    model.variables().try_map(|_| Ok(sums.next().unwrap()))
+    pulled(model, &recording, &back)
 }
 
 #[test]

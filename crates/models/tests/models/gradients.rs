@@ -1,9 +1,10 @@
 //! Values and gradients of the whole decoder.
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 use stateset_domain::{NamedTensor, Stream};
-use stateset_models::{Autograd, Decoder, HostWeights, PackedBatch};
+use stateset_models::{Autograd, Decoder, HostWeights, PackedBatch, Recording};
 
 use crate::composed::Composed;
 use crate::{batch, tokens, weights};
@@ -27,16 +28,20 @@ fn differentiated(model: &Autograd, batch: &PackedBatch, upstream: &[f64]) -> Re
     let recording = model.record(batch)?;
     let found = model.log_probs_of(recording.states(), batch, TEMPERATURE)?;
     let back = weighted(&found, upstream)?.backward()?;
+    Ok((found, pulled(model, &recording, &back)?))
+}
+
+/// The gradient of every weight, from that of what was put on the states.
+pub(crate) fn pulled(model: &Autograd, recording: &Recording, back: &GradStore) -> Result<Decoder<Vec<f32>>> {
     // What a tied head pulls comes apart from what the trunk pulls.
     let direct = |var: &Var| match back.get(var.as_tensor()) {
         Some(gradient) => gradient.flatten_all()?.to_vec1(),
         None => Ok(vec![0.0; var.elem_count()]),
     };
     let mut sums: Vec<Vec<f32>> = model.variables().iter().map(direct).collect::<Result<_>>()?;
-    recording.backward(&back, &mut sums)?;
+    recording.backward(back, &mut sums)?;
     let mut sums = sums.into_iter();
-    let values = model.variables().try_map(|_| Ok::<_, candle_core::Error>(sums.next().unwrap()))?;
-    Ok((found, values))
+    model.variables().try_map(|_| Ok(sums.next().unwrap()))
 }
 
 #[test]

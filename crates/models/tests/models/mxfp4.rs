@@ -1,35 +1,14 @@
-//! Checkpoints as transformers writes them, of every family.
-
-use std::fs;
-use std::path::{Path, PathBuf};
+//! Experts of gpt-oss, four bits a number.
 
 use stateset_domain::NamedTensor;
 use stateset_models::tensors_of;
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/models/fixtures")
-}
-
-#[test]
-fn the_tensors_of_every_fixture_are_read() {
-    let folders = fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path());
-    let mut read = 0;
-    for folder in folders.filter(|folder| folder.join("config.json").exists()) {
-        let tensors = tensors_of(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-        assert!(
-            tensors.len() > 10 && tensors.iter().all(|it| it.data.iter().all(|x| x.is_finite())),
-            "{}",
-            folder.display()
-        );
-        read += 1;
-    }
-    assert!(read >= 15, "only {read} fixtures were found");
-}
+use crate::fixture::folder;
 
 /// Made by `convert_moe_packed_tensors` of transformers in float32: shape, sum, sum of each value times its place from 1, and `[1, 2, :4]`.
 #[test]
 fn four_bit_experts_are_those_of_transformers() {
-    let tensors = tensors_of(&fixtures().join("gpt_oss")).unwrap();
+    let tensors = tensors_of(&folder("gpt_oss")).unwrap();
     let assert_is = |name: &str, shape: [usize; 3], sum: f64, placed: f64, row: [f32; 4]| {
         let name = format!("model.layers.1.mlp.experts.{name}");
         let NamedTensor { shape: found, data, .. } = tensors.iter().find(|tensor| tensor.name == name).unwrap();
