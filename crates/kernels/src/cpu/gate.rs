@@ -58,9 +58,11 @@ multiversion! {
             }),
             Gating::GeluTanh => backward(dy, gate_up, d_gate_up, n, |dy, g, u| {
                 let (h, slope) = gelu(g);
-                let s = 1.0 / (1.0 + exp::<FMA>(-h));
+                let e = exp::<FMA>(-h);
+                let s = 1.0 / (1.0 + e);
                 let a = g * s;
-                (dy * u * (s + a * (1.0 - s) * slope), dy * a)
+                // `e s` is `1 - s` without its cancellation, which the slope of the cube would magnify.
+                (dy * u * (s + a * (e * s) * slope), dy * a)
             }),
             Gating::Clamped { alpha, limit } => backward(dy, gate_up, d_gate_up, n, |dy, g, u| {
                 let (moves, lets) = (if g < limit { dy } else { 0.0 }, if u.abs() < limit { dy } else { 0.0 });
