@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::numbers::{Numbers, widen};
+
 const ROWS: usize = 64;
 /// Tasks of a scatter; each owns a range of the target's rows.
 const RANGES: usize = 64;
@@ -11,10 +13,21 @@ const RANGES: usize = 64;
 /// # Panics
 /// If an id is not a row of `from`.
 pub fn gather_rows(from: &[f32], ids: &[u32], out: &mut [f32], width: usize) {
+    embed(from.into(), ids, out, width);
+}
+
+/// The same, of a table of either kind.
+///
+/// # Panics
+/// If an id is not a row of `table`.
+pub fn embed(table: Numbers<'_>, ids: &[u32], out: &mut [f32], width: usize) {
     assert_eq!(out.len(), ids.len() * width, "gather shapes");
     out.par_chunks_mut(ROWS * width).zip(ids.par_chunks(ROWS)).for_each(|(out, ids)| {
         for (out, id) in out.chunks_exact_mut(width).zip(ids) {
-            out.copy_from_slice(&from[*id as usize * width..][..width]);
+            match table.part(*id as usize * width..(*id as usize + 1) * width) {
+                Numbers::F32(row) => out.copy_from_slice(row),
+                Numbers::Bf16(row) => widen(row, out),
+            }
         }
     });
 }

@@ -8,11 +8,14 @@
 //! Tiles depend on shapes alone, so results do not depend on the number of threads. They are as tall as they can be: a row of tiles
 //! reads the whole weight once, and adds to its whole gradient once.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use super::attention::soft_cap;
 use super::linear::{View, product, threads};
 use super::log_prob::{LogProb, Powers, Row, look, slopes, turn};
+use super::numbers::Numbers;
 use super::simd::multiversion;
 
 /// Logits that are kept for the backward pass if there are no more of them: 128 MiB.
@@ -21,6 +24,8 @@ pub const KEPT_LOGITS: usize = 1 << 25;
 /// Logits of a tile: 16 MiB.
 const TILE: usize = 1 << 22;
 const TILE_ROWS: usize = 2048;
+/// Rows of a weight that are widened at once.
+const WIDENED: usize = 2048;
 /// Logits that a task caps.
 const CAPPED: usize = 1 << 14;
 
@@ -30,7 +35,7 @@ pub struct Head<'a> {
     /// Hidden states `[rows, hidden]`.
     pub states: &'a [f32],
     /// Weight `[vocab, hidden]`.
-    pub weight: &'a [f32],
+    pub weight: Numbers<'a>,
     /// Targets `[rows]`, each below `vocab`.
     pub targets: &'a [u32],
     /// Logits are divided by it.
@@ -131,9 +136,10 @@ impl Head<'_> {
     /// `logits = x w^T`, capped, of one tile.
     fn multiply(&self, tile: &Tile, logits: &mut [f32]) {
         let (h, x) = (self.hidden, View::rows(self.hidden).at(tile.row * self.hidden));
-        let w = View::columns(h).at(tile.column * h);
-        let shape = (tile.rows, tile.columns, h);
-        product(shape, 1.0, (self.states, x), (self.weight, w), (logits, View::rows(tile.columns)), false, threads());
+        for (at, weight) in self.weights(tile) {
+            let (shape, to) = ((tile.rows, weight.len() / h, h), View::rows(tile.columns).at(at));
+            product(shape, 1.0, (self.states, x), (&weight, View::columns(h)), (logits, to), false, threads());
+        }
         if let Some(cap) = self.soft_cap {
             cap_logits(logits, cap);
         }
@@ -143,12 +149,25 @@ impl Head<'_> {
     fn pull(&self, tile: &Tile, d: &[f32], d_states: &mut [f32], d_weight: Option<&mut [f32]>) {
         let h = self.hidden;
         let (x, w) = (View::rows(h).at(tile.row * h), View::rows(h).at(tile.column * h));
-        let (d, d_t) = ((d, View::rows(tile.columns)), (d, View::columns(tile.columns)));
-        let later = tile.column > 0;
-        product((tile.rows, h, tile.columns), 1.0, d, (self.weight, w), (d_states, x), later, threads());
+        for (at, weight) in self.weights(tile) {
+            let (shape, from) = ((tile.rows, h, weight.len() / h), View::rows(tile.columns).at(at));
+            let later = tile.column + at > 0;
+            product(shape, 1.0, (d, from), (&weight, View::rows(h)), (d_states, x), later, threads());
+        }
         if let Some(d_weight) = d_weight {
+            let d_t = (d, View::columns(tile.columns));
             product((tile.columns, h, tile.rows), 1.0, d_t, (self.states, x), (d_weight, w), true, threads());
         }
+    }
+
+    /// The rows of the weight that a tile is made with, and how many come before them: all at once, or as they are widened.
+    fn weights(&self, tile: &Tile) -> impl Iterator<Item = (usize, Cow<'_, [f32]>)> {
+        let (h, first, columns) = (self.hidden, tile.column, tile.columns);
+        let step = if matches!(self.weight, Numbers::F32(_)) { columns } else { WIDENED };
+        (0..columns).step_by(step.max(1)).map(move |at| {
+            let end = columns.min(at + step);
+            (at, self.weight.part((first + at) * h..(first + end) * h).to_f32())
+        })
     }
 }
 

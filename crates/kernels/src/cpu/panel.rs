@@ -3,6 +3,8 @@
 //! Every output is one chain of multiply-adds over the inputs, in their order, whatever the number of rows and the width of the
 //! registers: a row's result is the same bits in any company, and on every instruction set that fuses multiply and add.
 
+use half::bf16;
+
 /// Columns of a panel.
 pub(crate) const WIDTH: usize = 16;
 
@@ -13,6 +15,15 @@ pub(crate) struct Line(pub(crate) [f32; WIDTH]);
 
 impl Line {
     pub(crate) const ZERO: Self = Self([0.0; WIDTH]);
+}
+
+/// The same in half the bytes.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(32))]
+pub(crate) struct HalfLine(pub(crate) [bf16; WIDTH]);
+
+impl HalfLine {
+    pub(crate) const ZERO: Self = Self([bf16::ZERO; WIDTH]);
 }
 
 /// Adds `x[rows, panel.len()]`, whose rows lie `stride` apart, times `panel` to `sums[rows]`.

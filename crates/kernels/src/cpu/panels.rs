@@ -1,14 +1,17 @@
 //! Products with weights that serve many steps.
 //!
 //! A library's product lays out its operands anew in every call, which with few rows costs more than the arithmetic. Weights change
-//! once per version, so they are laid out once, in panels of sixteen outputs, each contiguous, and every step only reads them.
+//! once per version, so they are laid out once, in panels of sixteen outputs, each contiguous, and every step only reads them. Few rows
+//! take as long as reading takes: weights that bf16 holds exactly are laid out in half the bytes, and widened in the innermost cache.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::panel::{Line, WIDTH, accumulate};
+use super::numbers::{Numbers, narrow};
+use super::panel::{HalfLine, Line, WIDTH, accumulate};
+use super::simd::multiversion;
 
 /// Rows whose sums a task holds at once: together with a slice of a panel they stay in the innermost caches.
 const ROWS: usize = 96;
@@ -22,7 +25,13 @@ const WORTHWHILE: usize = 1 << 20;
 pub struct Panels {
     outputs: usize,
     inputs: usize,
-    lines: Vec<Line>,
+    lines: Lines,
+}
+
+#[derive(Debug, Clone)]
+enum Lines {
+    F32(Vec<Line>),
+    Bf16(Vec<HalfLine>),
 }
 
 impl Panels {
@@ -31,11 +40,17 @@ impl Panels {
     /// # Panics
     /// If a part does not hold whole rows, or rows are empty.
     #[must_use]
-    pub fn new(parts: &[&[f32]], inputs: usize) -> Self {
+    pub fn new<'a>(parts: &[impl Into<Numbers<'a>> + Copy], inputs: usize) -> Self {
+        let parts: Vec<Numbers<'_>> = parts.iter().map(|part| (*part).into()).collect();
         assert!(parts.iter().all(|part| part.len().is_multiple_of(inputs)), "a part has no whole rows of {inputs}");
-        let rows: Vec<&[f32]> = parts.iter().flat_map(|part| part.chunks_exact(inputs)).collect();
-        let mut lines = vec![Line::ZERO; rows.len().div_ceil(WIDTH) * inputs];
-        lines.par_chunks_mut(inputs).zip(rows.par_chunks(WIDTH)).for_each(|(panel, rows)| fill(panel, rows));
+        let row = |part: Numbers<'a>, at: usize| part.part(at * inputs..(at + 1) * inputs);
+        let rows: Vec<Numbers<'_>> =
+            parts.iter().flat_map(|part| (0..part.len() / inputs).map(move |at| row(*part, at))).collect();
+        let lines = if parts.iter().all(|part| part.are_bf16()) {
+            Lines::Bf16(laid_out(&rows, inputs, HalfLine::ZERO, |line, column, x| line.0[column] = narrow(x)))
+        } else {
+            Lines::F32(laid_out(&rows, inputs, Line::ZERO, |line, column, x| line.0[column] = x))
+        };
         Self { outputs: rows.len(), inputs, lines }
     }
 
@@ -51,17 +66,61 @@ impl Panels {
         self.inputs
     }
 
-    fn panel(&self, index: usize) -> &[Line] {
-        &self.lines[index * self.inputs..][..self.inputs]
+    /// Bytes that it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match &self.lines {
+            Lines::F32(lines) => size_of_val(&lines[..]),
+            Lines::Bf16(lines) => size_of_val(&lines[..]),
+        }
+    }
+
+    /// Runs `f` on the panel, block after block of [`INPUTS`].
+    fn blocks(&self, panel: usize, mut f: impl FnMut(usize, &[Line])) {
+        let at = panel * self.inputs..(panel + 1) * self.inputs;
+        match &self.lines {
+            Lines::F32(lines) => lines[at].chunks(INPUTS).enumerate().for_each(|(block, lines)| f(block, lines)),
+            Lines::Bf16(lines) => {
+                let mut wide = [Line::ZERO; INPUTS];
+                for (block, lines) in lines[at].chunks(INPUTS).enumerate() {
+                    let wide = &mut wide[..lines.len()];
+                    widen(lines, wide);
+                    f(block, wide);
+                }
+            }
+        }
     }
 }
 
+multiversion! {
+    fn widen(lines: &[HalfLine], wide: &mut [Line]) {
+        for (line, wide) in lines.iter().zip(wide) {
+            for (x, wide) in line.0.iter().zip(&mut wide.0) {
+                *wide = f32::from_bits(u32::from(x.to_bits()) << 16);
+            }
+        }
+    }
+}
+
+/// Panels of `rows`, sixteen each.
+fn laid_out<L: Copy + Send>(
+    rows: &[Numbers<'_>],
+    inputs: usize,
+    zero: L,
+    put: impl Fn(&mut L, usize, f32) + Sync,
+) -> Vec<L> {
+    let mut lines = vec![zero; rows.len().div_ceil(WIDTH) * inputs];
+    lines.par_chunks_mut(inputs).zip(rows.par_chunks(WIDTH)).for_each(|(panel, rows)| fill(panel, rows, &put));
+    lines
+}
+
 /// Sixteen inputs of all rows at a time, so that what is read and what is written both stay in the cache.
-fn fill(panel: &mut [Line], rows: &[&[f32]]) {
+fn fill<L>(panel: &mut [L], rows: &[Numbers<'_>], put: &impl Fn(&mut L, usize, f32)) {
+    let rows: Vec<_> = rows.iter().map(|row| row.to_f32()).collect();
     for (block, lines) in panel.chunks_mut(WIDTH).enumerate() {
         for (column, row) in rows.iter().enumerate() {
             for (line, value) in lines.iter_mut().zip(&row[block * WIDTH..]) {
-                line.0[column] = *value;
+                put(line, column, *value);
             }
         }
     }
@@ -88,9 +147,9 @@ pub fn multiply(x: &[f32], w: &Panels, y: &mut [f32], add: bool) {
         for panel in from..(from + width).min(panels) {
             let mut sums = [Line::ZERO; ROWS];
             let sums = &mut sums[..rows.len()];
-            for (block, part) in w.panel(panel).chunks(INPUTS).enumerate() {
-                accumulate(&x[rows.start * inputs + block * INPUTS..], inputs, part, sums);
-            }
+            w.blocks(panel, |block, lines| {
+                accumulate(&x[rows.start * inputs + block * INPUTS..], inputs, lines, sums);
+            });
             let columns = panel * WIDTH..((panel + 1) * WIDTH).min(outputs);
             // SAFETY: tasks differ in their rows or in their panels, so no two write to the same place.
             unsafe { y.store(rows.clone(), columns, sums, add) };

@@ -1,6 +1,7 @@
 //! A linear head with its selective log-softmax.
 
 use proptest::prelude::*;
+use stateset_kernels::cpu::Numbers;
 use stateset_kernels::{cpu, reference};
 
 use crate::{assert_close, numbers, reproducible, wide};
@@ -33,7 +34,7 @@ impl Case {
         reproducible(|| {
             let head = cpu::Head {
                 states: &self.states,
-                weight: &self.weight,
+                weight: (&self.weight).into(),
                 targets: &self.targets,
                 temperature: self.temperature,
                 hidden: self.hidden,
@@ -102,7 +103,13 @@ fn tiles_find_what_all_logits_at_once_find() {
 #[test]
 #[should_panic(expected = "a target is outside the vocabulary")]
 fn a_target_outside_the_vocabulary_is_refused() {
-    let head =
-        cpu::Head { states: &[1.0], weight: &[1.0, 2.0], targets: &[2], temperature: 1.0, hidden: 1, soft_cap: None };
+    let head = cpu::Head {
+        states: &[1.0],
+        weight: Numbers::F32(&[1.0, 2.0]),
+        targets: &[2],
+        temperature: 1.0,
+        hidden: 1,
+        soft_cap: None,
+    };
     let _ = cpu::linear_log_prob(head, false);
 }

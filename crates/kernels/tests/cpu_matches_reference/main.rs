@@ -6,6 +6,7 @@
 
 mod attention;
 mod decode;
+mod halves;
 mod head;
 mod log_prob;
 mod products;
