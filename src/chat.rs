@@ -4,12 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use stateset_chat::{ChatError, ChatFormat, Prompt, Thread};
-use stateset_domain::{
-    Engine, Finish, GenerateRequest, Message, PolicySnapshot, PolicyVersion, RequestId, Role, Sampling, Stream,
-    ToolCall,
-};
+use stateset_domain::{Engine, Finish, GenerateRequest, Message, RequestId, Role, Sampling, Stream, ToolCall};
 use stateset_inference::{BatchEngine, EngineLimits};
-use stateset_models::Pretrained;
+use stateset_models::{Pretrained, ServedWeights};
 
 use crate::format;
 
@@ -52,8 +49,7 @@ impl Chat {
         let config = &policy.weights.config;
         let limit = config.max_position_embeddings;
         let limits = EngineLimits { slots: 1, positions: limit, step_tokens: limit };
-        let mut engine = BatchEngine::new(config, tokenizer.clone(), limits);
-        engine.load(&PolicySnapshot::new(PolicyVersion(0), policy.weights.to_tensors()))?;
+        let engine = BatchEngine::new(config, tokenizer.clone(), limits).serving(ServedWeights::of(&policy.weights));
         let format = format::of(policy)?;
         let thread = format.thread();
         Ok(Self { engine, format, thread, sampling, stream, tools: None, tokens: Vec::new(), limit, replies: 0 })

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 use stateset_kernels::cpu::Row;
-use stateset_models::{Decode, Pretrained, ServedWeights, WeightError};
+use stateset_models::{Decode, Pretrained, ServedWeights};
 use thiserror::Error;
 
 /// Tokens that are read, and whose logits exist, at once.
@@ -61,9 +61,6 @@ pub(crate) enum ScoreError {
         /// Where, counted from 0.
         position: usize,
     },
-    /// The weights cannot be laid out.
-    #[error(transparent)]
-    Weights(#[from] WeightError),
 }
 
 /// Scores `tokens`, with the `top` largest logits after each (all of them, if there are not so many).
@@ -77,7 +74,7 @@ pub(crate) fn score(model: &Pretrained, tokens: &[u32], top: usize) -> Result<Sc
         return Err(ScoreError::Token { id: *id, position, vocabulary });
     }
     let mut scores = Scores { tokens: tokens.to_vec(), log_probs: vec![None], top: Vec::new() };
-    let weights = ServedWeights::new(config, &model.weights.to_tensors())?;
+    let weights = ServedWeights::of(&model.weights);
     let mut decode = Decode::new(config, 1, tokens.len());
     for (start, read) in (0..).step_by(AT_ONCE).zip(tokens.chunks(AT_ONCE)) {
         let rows: Vec<Row> = (start..start + read.len()).map(|position| Row { position, slot: 0 }).collect();

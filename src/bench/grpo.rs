@@ -2,7 +2,8 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use stateset_domain::{Engine, Learner, PolicySnapshot, PolicyVersion, Trajectory};
+use stateset_domain::{Engine, Learner, Trajectory};
+use stateset_models::ServedWeights;
 
 use super::measure::{Listener, Progress, Repeats};
 use super::report::{Measured, Report, Work};
@@ -34,9 +35,13 @@ pub(crate) fn grpo(
     }
     listener(Progress::Preparing);
     let model = shape.model(&config, workload.seed)?;
-    let mut engine = engine(&model, workload);
-    engine.load(&PolicySnapshot::new(PolicyVersion(0), model.weights.to_tensors()))?;
+    let engine = engine(&model, workload);
+    let mut engine = match learning.adapter() {
+        Some(lora) => engine.adapting(ServedWeights::of(&model.weights), lora),
+        None => engine,
+    };
     let mut learner = learning.learner(model)?;
+    engine.load(&learner.snapshot()?)?;
     let laps = repeats.run(&["rollout", "reward", "step", "hand_over"], listener, |repetition, watch| {
         let mut conversations = workload.begin(repetition, config.vocab_size);
         watch.skip();

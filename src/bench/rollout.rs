@@ -4,12 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
-use stateset_domain::{
-    Completion, Engine, GenerateRequest, PolicySnapshot, PolicyVersion, RequestId, Role, Sampling, Trajectory,
-    sha256_hex,
-};
+use stateset_domain::{Completion, Engine, GenerateRequest, RequestId, Role, Sampling, Trajectory, sha256_hex};
 use stateset_inference::{BatchEngine, EngineLimits};
-use stateset_models::{ModelConfig, Pretrained};
+use stateset_models::{ModelConfig, Pretrained, ServedWeights};
 
 use super::measure::{Listener, Progress, Repeats};
 use super::report::{Measured, Report, Work};
@@ -25,8 +22,7 @@ pub(crate) fn rollout(shape: &Shape, workload: &Workload, repeats: Repeats, list
     workload.check(&config)?;
     listener(Progress::Preparing);
     let model = shape.model(&config, workload.seed)?;
-    let mut engine = engine(&model, workload);
-    engine.load(&PolicySnapshot::new(PolicyVersion(0), model.weights.to_tensors()))?;
+    let mut engine = engine(&model, workload).serving(ServedWeights::of(&model.weights));
     let mut sampled = Vec::new();
     let laps = repeats.run(&["rollout"], listener, |repetition, watch| {
         let mut conversations = workload.begin(repetition, config.vocab_size);

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 use stateset_domain::{Group, GroupId, Learner, PolicyVersion, Purpose, StepReport, Trajectory};
-use stateset_models::{ModelConfig, Pretrained};
+use stateset_models::{LoraConfig, ModelConfig, Pretrained};
 use stateset_training::{Demand, MemoryPlan, PolicyLearner};
 
 use super::measure::{Listener, Progress, Repeats};
@@ -37,6 +37,11 @@ impl Learning {
         let mut settings = learner_settings(&self.config());
         settings.undoable = false;
         Ok(PolicyLearner::new(model, settings)?)
+    }
+
+    /// The adapter that is learnt, if one is.
+    pub(super) fn adapter(self) -> Option<LoraConfig> {
+        self.config().training.lora.map(|lora| lora.adapter())
     }
 
     fn config(self) -> Config {

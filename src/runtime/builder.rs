@@ -15,7 +15,7 @@ use stateset_environments::{DomainSpec, Environment, Ladder};
 use stateset_faults::{Injector, Plan};
 use stateset_inference::{BatchEngine, EngineLimits};
 use stateset_journal::JournalFolder;
-use stateset_models::Pretrained;
+use stateset_models::{Pretrained, ServedWeights};
 use stateset_rewards::{EpisodeReward, Reward};
 use stateset_telemetry::{EventSink, JsonLines};
 use stateset_training::{
@@ -88,8 +88,14 @@ impl Backends {
                 positions: config.agent.max_context,
                 step_tokens: STEP_TOKENS,
             };
+            // What an adapter is learnt on is laid out once, whoever serves it.
+            let base = config.training.lora.as_ref().map(|it| (ServedWeights::of(&model.weights), it.adapter()));
             let build = move || -> Result<Box<dyn stateset_domain::Engine>, stateset_domain::EngineError> {
-                Ok(Box::new(BatchEngine::new(&shape, tokenizer.clone(), limits)))
+                let engine = BatchEngine::new(&shape, tokenizer.clone(), limits);
+                Ok(Box::new(match base.clone() {
+                    Some((base, lora)) => engine.adapting(base, lora),
+                    None => engine,
+                }))
             };
             Arc::new(build)
         };

@@ -9,7 +9,7 @@ use stateset_domain::{
     Sampling, Tokenizer,
 };
 use stateset_kernels::cpu::Row;
-use stateset_models::{Choice, Decode, ModelConfig, Sampler, ServedWeights};
+use stateset_models::{Choice, Decode, HostAdapter, LoraConfig, ModelConfig, Sampler, ServedWeights};
 
 use crate::schedule::{Reader, feed, pending};
 use crate::slots::Slots;
@@ -31,6 +31,8 @@ pub struct BatchEngine {
     tokenizer: Arc<dyn Tokenizer>,
     limits: EngineLimits,
     decode: Decode,
+    /// What versions are adapters of, if they are no whole weights.
+    base: Option<(ServedWeights, LoraConfig)>,
     served: Option<(PolicyVersion, ServedWeights)>,
     slots: Slots,
     waiting: VecDeque<GenerateRequest>,
@@ -68,10 +70,34 @@ impl BatchEngine {
             tokenizer,
             limits,
             decode: Decode::new(config, limits.slots, positions),
+            base: None,
             served: None,
             slots: Slots::new(limits.slots),
             waiting: VecDeque::new(),
             live: Vec::new(),
+        }
+    }
+
+    /// The same, of which every version is an adapter of `base` that adapts it as `lora` says.
+    #[must_use]
+    pub fn adapting(self, base: ServedWeights, lora: LoraConfig) -> Self {
+        Self { base: Some((base, lora)), ..self }
+    }
+
+    /// The same, serving `weights` as version 0.
+    #[must_use]
+    pub fn serving(self, weights: ServedWeights) -> Self {
+        Self { served: Some((PolicyVersion(0), weights)), ..self }
+    }
+
+    fn weights_of(&self, snapshot: &PolicySnapshot) -> Result<ServedWeights, EngineError> {
+        let tensors = snapshot.tensors();
+        let refused = |error: &dyn std::fmt::Display| EngineError::Snapshot(error.to_string());
+        match &self.base {
+            None => ServedWeights::new(&self.config, tensors).map_err(|error| refused(&error)),
+            Some((base, lora)) => HostAdapter::from_tensors(&self.config, lora.clone(), tensors)
+                .map(|adapter| base.adapted(&adapter))
+                .map_err(|error| refused(&error)),
         }
     }
 
@@ -197,10 +223,9 @@ impl BatchEngine {
 
 impl Engine for BatchEngine {
     fn load(&mut self, snapshot: &PolicySnapshot) -> Result<Digest, EngineError> {
-        let lay_out = || ServedWeights::new(&self.config, snapshot.tensors());
+        let lay_out = || self.weights_of(snapshot);
         let (weights, digest) = rayon::join(lay_out, || PolicySnapshot::digest_of(snapshot.tensors()));
-        let weights = weights.map_err(|error| EngineError::Snapshot(error.to_string()))?;
-        self.served = Some((snapshot.version(), weights));
+        self.served = Some((snapshot.version(), weights?));
         self.slots.forget();
         self.live.iter_mut().for_each(Live::restart);
         Ok(digest)

@@ -1,5 +1,6 @@
 //! The decoder with gradients.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backprop::GradStore;
@@ -11,16 +12,16 @@ use stateset_domain::Stream;
 use crate::adapter::{Factors, HostAdapter, LoraConfig};
 use crate::buffers::Buffers;
 use crate::ops::{Linear, LinearLogProb, with_floats};
-use crate::tape::{Adapter, Keep, Pass, Tape, Weight};
-use crate::{Decoder, HostWeights, ModelConfig, PackedBatch, executor};
+use crate::tape::{Adapter, Held, Keep, Pass, Tape, Weight};
+use crate::{Decoder, HostWeights, ModelConfig, PackedBatch, Parameter, Stored, executor};
 
-/// A trainable decoder.
+/// A decoder that learns, or that has learnt.
 ///
 /// States come from a tape of our own, which is walked back by [`Recording::backward`]. What is put on the states (a head, a loss) is
 /// a matter of candle's, which says what gradient they have.
 pub struct Autograd {
     config: Arc<ModelConfig>,
-    variables: Decoder<Var>,
+    weights: Decoder<Held>,
     adapter: Option<Adapted>,
     ropes: Mutex<Arc<[Rope]>>,
     buffers: Buffers,
@@ -88,28 +89,47 @@ impl Recording {
 }
 
 impl Autograd {
-    /// A trainable copy of `weights`.
+    /// A copy of `weights` that learns. It is f32, whatever they are held as.
     ///
     /// # Errors
     /// If a tensor cannot be made.
     pub fn new(weights: &HostWeights) -> Result<Self> {
-        let config = weights.config.clone();
-        let shapes = config.parameters();
-        let mut shapes = shapes.iter().map(|parameter| parameter.shape.clone());
-        let variables = weights.values.try_map(|values| {
-            let shape = shapes.next().expect("parameters and values are in the same order");
-            Var::from_slice(values, shape, &Device::Cpu)
-        })?;
-        let ropes = Mutex::new(config.ropes(0).into());
-        let (config, buffers) = (Arc::new(config), Buffers::default());
-        Ok(Self { config, variables, adapter: None, ropes, buffers, checkpoints: false })
+        let learnt = |values: &Arc<Stored>, shape: &[usize]| {
+            Ok(Held::Learnt(Var::from_slice(&values.to_f32(), shape, &Device::Cpu)?))
+        };
+        Self::holding(weights, learnt)
     }
 
-    /// The same with `adapter` on it, which is what is learnt from now on: the weights are frozen.
+    /// `weights` themselves, in memory that is shared: nothing of them is learnt.
+    #[must_use]
+    pub fn frozen(weights: &HostWeights) -> Self {
+        let frozen = |values: &Arc<Stored>, shape: &[usize]| -> std::result::Result<Held, Infallible> {
+            Ok(Held::Frozen { values: values.clone(), shape: shape.into() })
+        };
+        let Ok(frozen) = Self::holding(weights, frozen);
+        frozen
+    }
+
+    fn holding<E>(
+        weights: &HostWeights,
+        hold: impl Fn(&Arc<Stored>, &[usize]) -> std::result::Result<Held, E>,
+    ) -> std::result::Result<Self, E> {
+        let config = weights.config.clone();
+        let shapes = config.parameters();
+        let mut shapes = shapes.iter().map(|parameter| parameter.shape.as_slice());
+        let weights = weights
+            .values
+            .try_map(|values| hold(values, shapes.next().expect("parameters and values are in the same order")))?;
+        let ropes = Mutex::new(config.ropes(0).into());
+        let (config, buffers) = (Arc::new(config), Buffers::default());
+        Ok(Self { config, weights, adapter: None, ropes, buffers, checkpoints: false })
+    }
+
+    /// `weights`, [frozen](Self::frozen), with `adapter` on them, which is what is learnt.
     ///
     /// # Errors
     /// If a tensor cannot be made.
-    pub fn adapted(self, adapter: HostAdapter) -> Result<Self> {
+    pub fn adapted(weights: &HostWeights, adapter: HostAdapter) -> Result<Self> {
         let rank = adapter.config.rank;
         let both = |it: &Factors| {
             let shapes = [(rank, it.a.len() / rank), (it.b.len() / rank, rank)];
@@ -118,26 +138,20 @@ impl Autograd {
             Ok([a?, b?])
         };
         let factors = adapter.factors.iter().map(both).collect::<Result<_>>()?;
-        Ok(Self { adapter: Some(Adapted { adapter, factors }), ..self })
+        Ok(Self { adapter: Some(Adapted { adapter, factors }), ..Self::frozen(weights) })
     }
 
-    /// The same decoder with no adapter on it. It shares its weights and memory with this one.
-    #[must_use]
-    pub fn base(&self) -> Self {
-        let ropes = Mutex::new(self.config.ropes(0).into());
-        let (config, variables, buffers) = (self.config.clone(), self.variables.clone(), self.buffers.clone());
-        Self { config, variables, adapter: None, ropes, buffers, checkpoints: self.checkpoints }
-    }
-
-    /// The variables that are learnt: those of the adapter if there is one, all of them if there is none. Gradients are in this order.
+    /// The variables that are learnt: those of the adapter if there is one; of all weights if there is none, unless they are frozen.
+    /// Gradients are in this order.
     #[must_use]
     pub fn learnt(&self) -> Vec<Variable> {
         let Some(Adapted { adapter, factors }) = &self.adapter else {
             let parameters = self.config.parameters();
-            let named = parameters.iter().zip(self.variables.iter());
-            return named
-                .map(|(it, var)| Variable { name: it.name.clone(), decays: it.is_matrix(), var: var.clone() })
-                .collect();
+            let variable = |(it, held): (&Parameter, &Held)| match held {
+                Held::Learnt(var) => Some(Variable { name: it.name.clone(), decays: it.is_matrix(), var: var.clone() }),
+                Held::Frozen { .. } => None,
+            };
+            return parameters.iter().zip(self.weights.iter()).filter_map(variable).collect();
         };
         adapter
             .names()
@@ -179,26 +193,20 @@ impl Autograd {
         &self.config
     }
 
-    /// Its variables.
-    #[must_use]
-    pub fn variables(&self) -> &Decoder<Var> {
-        &self.variables
-    }
-
-    /// A copy of the weights, an adapter made part of them.
+    /// The weights as they are now, an adapter made part of them. Those that are frozen and stay as they are are shared.
     ///
     /// # Errors
     /// If a tensor cannot be read.
     pub fn weights(&self) -> Result<HostWeights> {
-        let (adapter, mut at) = (self.adapter()?, 0..);
-        let values = self.variables.try_map(|var| {
-            let mut values = with_floats(var.as_tensor(), <[f32]>::to_vec)?;
-            if let Some((adapter, at)) = adapter.as_ref().zip(at.next()) {
-                adapter.merge_into(at, &mut values);
-            }
-            Ok::<_, candle_core::Error>(values)
+        let values = self.weights.try_map(|held| match held {
+            Held::Learnt(var) => with_floats(var, |values| Arc::new(Stored::from(values.to_vec()))),
+            Held::Frozen { values, .. } => Ok(values.clone()),
         })?;
-        Ok(HostWeights { config: ModelConfig::clone(&self.config), values })
+        let weights = HostWeights { config: ModelConfig::clone(&self.config), values };
+        Ok(match self.adapter()? {
+            None => weights,
+            Some(adapter) => adapter.merged(&weights),
+        })
     }
 
     /// The last state of every row that predicts a scored token `[scored, hidden]`. No gradient leads through it.
@@ -244,26 +252,24 @@ impl Autograd {
             kv_heads: config.num_key_value_heads,
             head_dim: config.head_dim,
         };
-        let pass = Pass { batch: batch.clone(), packed, ropes: self.ropes(longest), config: self.config.clone() };
+        let (config, buffers) = (self.config.clone(), self.buffers.clone());
+        let pass = Pass { batch: batch.clone(), packed, ropes: self.ropes(longest), config, buffers };
         let weights = self.weights_to_walk(draws);
-        let mut tape = Tape::new(pass, self.buffers.clone(), keep);
+        let mut tape = Tape::new(pass, keep);
         let states = executor::states(&mut tape, &weights)?;
         let states = tape.finish(states);
-        let states = Tensor::from_slice(&states, (batch.rows.len(), config.hidden_size), &Device::Cpu)?;
+        let states = Tensor::from_slice(&states, (batch.rows.len(), self.config.hidden_size), &Device::Cpu)?;
         Ok((tape, states))
     }
 
     /// The weights as a tape takes them.
     fn weights_to_walk(&self, draws: Option<Stream>) -> Decoder<Weight> {
-        let plain = |sum, var: &Var| Weight { sum, var: var.clone(), adapters: [].into() };
-        let mut at = 0;
-        let Ok(weights) = self.variables.try_map(|var| {
-            at += 1;
-            let weight = match &self.adapter {
-                None => plain(Some(at - 1), var),
-                Some(adapted) => Weight { adapters: adapted.of(at - 1, draws, plain), ..plain(None, var) },
-            };
-            Ok::<_, std::convert::Infallible>(weight)
+        let mut at = 0..;
+        let Ok(weights) = self.weights.try_map(|held| {
+            let at = at.next().unwrap_or_default();
+            let sum = matches!(held, Held::Learnt(_)).then_some(at);
+            let adapters = self.adapter.iter().flat_map(|adapted| adapted.of(at, draws)).collect();
+            Ok::<_, Infallible>(Weight { sum, values: held.clone(), adapters })
         });
         weights
     }
@@ -282,7 +288,7 @@ impl Autograd {
     /// # Errors
     /// If the arithmetic fails.
     pub fn logits(&self, states: &Tensor) -> Result<Tensor> {
-        let logits = states.apply_op2(self.variables.head(), Linear)?;
+        let logits = states.apply_op2(&self.weights.head().tensor()?, Linear)?;
         let Some(cap) = self.config.logit_soft_cap else { return Ok(logits) };
         (logits / f64::from(cap))?.tanh()? * f64::from(cap)
     }
@@ -304,9 +310,9 @@ impl Autograd {
     pub fn log_probs_of(&self, states: &Tensor, batch: &PackedBatch, temperature: f32) -> Result<Tensor> {
         let (targets, again) = (batch.targets.as_slice().into(), states.track_op());
         let op = LinearLogProb::new(targets, temperature, self.config.logit_soft_cap, again);
-        match self.adapter {
-            None => states.apply_op2(self.variables.head(), op),
-            Some(_) => states.apply_op2(&self.variables.head().as_detached_tensor(), op.of_frozen_weight()),
+        match self.weights.head() {
+            Held::Learnt(head) => states.apply_op2(head, op),
+            Held::Frozen { values, .. } => states.apply_op1(op.of_frozen(values.clone())),
         }
     }
 
@@ -321,17 +327,13 @@ impl Autograd {
 
 impl Adapted {
     /// The adapters of weight `parameter`.
-    fn of(
-        &self,
-        parameter: usize,
-        draws: Option<Stream>,
-        plain: impl Fn(Option<usize>, &Var) -> Weight,
-    ) -> Arc<[Adapter]> {
+    fn of(&self, parameter: usize, draws: Option<Stream>) -> Vec<Adapter> {
         let LoraConfig { dropout, .. } = self.adapter.config;
         let (scale, draws) = (self.adapter.config.scale(), draws.filter(|_| dropout > 0.0));
+        let plain = |sum, var: &Var| Weight { sum: Some(sum), values: Held::Learnt(var.clone()), adapters: [].into() };
         let own = |(i, (it, [a, b])): (usize, (&Factors, &[Var; 2]))| {
             let columns = it.target.columns.clone();
-            let (a, b) = (plain(Some(2 * i), a), plain(Some(2 * i + 1), b));
+            let (a, b) = (plain(2 * i, a), plain(2 * i + 1, b));
             let dropout = draws.map(|draws| (dropout, draws.fork(i as u64)));
             (it.target.parameter == parameter).then(|| Adapter { a, b, scale, dropout, columns })
         };

@@ -1,76 +1,18 @@
 //! The decoder on plain slices with a key-value cache, for generation.
 //!
 //! Buffers circulate: an operation takes its output from a pool and gives its input back, so a step allocates nothing once the pool
-//! has grown to the widest batch. Weights are laid out once per version, in the order in which products of few rows read them.
+//! has grown to the widest batch.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
-use std::sync::Arc;
 
-use stateset_domain::NamedTensor;
 use stateset_kernels::Scoring;
 use stateset_kernels::cpu::{self, KvCache, Panels, Rope, Row};
 
 use crate::decoder::{Experts, Linear};
 use crate::executor::{Executor, states};
 use crate::mixture::Visits;
-use crate::weights::parts_of;
-use crate::{Decoder, ModelConfig, WeightError};
-
-/// Weights laid out for decoding, at one version.
-#[derive(Debug)]
-pub struct ServedWeights(Decoder<Served>);
-
-/// Norms and biases have values, a matrix that is multiplied with has panels (a set for each expert), and an embedding that is also the
-/// head has both.
-#[derive(Debug)]
-struct Served {
-    values: Option<Arc<[f32]>>,
-    panels: Vec<Panels>,
-}
-
-impl Served {
-    fn values(&self) -> &[f32] {
-        self.values.as_ref().expect("norms, biases and embeddings are kept as they are")
-    }
-
-    fn panels(&self) -> &Panels {
-        self.panels.first().expect("matrices are laid out")
-    }
-}
-
-impl ServedWeights {
-    /// Lays out the tensors of a decoder shaped like `config`, by their Hugging Face names.
-    ///
-    /// # Errors
-    /// [`WeightError`], naming the tensor.
-    pub fn new(config: &ModelConfig, tensors: &[NamedTensor]) -> Result<Self, WeightError> {
-        let parameters = config.parameters();
-        let mut shapes = parameters.iter();
-        let lay_out = |parts: &Vec<Cow<'_, [f32]>>| {
-            let parameter = shapes.next().expect("parameters and parts are in the same order");
-            let is_embedding = parameter.name == parameters.embed.name;
-            let is_factor = parameter.is_matrix() && (!is_embedding || config.tie_word_embeddings);
-            let values = is_embedding || !parameter.is_matrix();
-            let panels = if is_factor { panels(parts, parameter.shape[1], parameter.groups) } else { Vec::new() };
-            Ok(Served { values: values.then(|| parts.concat().into()), panels })
-        };
-        parts_of(config, tensors)?.try_map(lay_out).map(Self)
-    }
-}
-
-/// Panels of every group of matrices with so many columns, stacked from `parts`.
-fn panels(parts: &[Cow<'_, [f32]>], columns: usize, groups: usize) -> Vec<Panels> {
-    match parts {
-        // All groups are one tensor.
-        [whole] => whole.chunks_exact(whole.len() / groups).map(|group| Panels::new(&[group], columns)).collect(),
-        _ => {
-            let group =
-                |parts: &[Cow<'_, [f32]>]| Panels::new(&parts.iter().map(|part| &**part).collect::<Vec<_>>(), columns);
-            parts.chunks(parts.len() / groups).map(group).collect()
-        }
-    }
-}
+use crate::served::Served;
+use crate::{ModelConfig, ServedWeights};
 
 /// Runs steps of rows over the caches of many conversations.
 pub struct Decode {
@@ -157,7 +99,7 @@ impl Pass<'_> {
             let (x, y) = (&x[at.start * k..at.end * k], &mut y[at.start * n..at.end * n]);
             cpu::multiply(x, &linear.weight.panels[expert], y, false);
             if let Some(bias) = &linear.bias {
-                cpu::add_bias(y, &bias.values()[expert * bias.values().len() / experts..][..n]);
+                cpu::add_bias(y, &bias.vector()[expert * bias.vector().len() / experts..][..n]);
             }
         }
         self.run.recycle(x);
@@ -173,9 +115,7 @@ impl Executor for Pass<'_> {
     fn embed(&mut self, weight: &Served) -> Result<Vec<f32>, Infallible> {
         let (h, scale) = (self.run.config.hidden_size, self.run.config.embedding_scale);
         let mut x = self.run.take(self.tokens.len() * h);
-        for (row, token) in x.chunks_exact_mut(h).zip(self.tokens) {
-            row.copy_from_slice(&weight.values()[*token as usize * h..][..h]);
-        }
+        cpu::embed(weight.table(), self.tokens, &mut x, h);
         if scale != 1.0 {
             x.iter_mut().for_each(|x| *x *= scale);
         }
@@ -183,8 +123,8 @@ impl Executor for Pass<'_> {
     }
 
     fn norm(&mut self, x: &Vec<f32>, weight: &Served) -> Result<Vec<f32>, Infallible> {
-        let (mut y, mut rstd) = (self.run.take(x.len()), self.run.take(x.len() / weight.values().len()));
-        cpu::rms_norm(x, weight.values(), self.run.config.rms_norm_eps as f32, &mut y, &mut rstd);
+        let (mut y, mut rstd) = (self.run.take(x.len()), self.run.take(x.len() / weight.vector().len()));
+        cpu::rms_norm(x, weight.vector(), self.run.config.rms_norm_eps as f32, &mut y, &mut rstd);
         self.run.recycle(rstd);
         Ok(y)
     }
@@ -201,16 +141,19 @@ impl Executor for Pass<'_> {
         Linear { weight, bias }: &Linear<Served>,
         residual: Option<Vec<f32>>,
     ) -> Result<Vec<f32>, Infallible> {
-        let mut y = match residual {
-            None => self.project(x, weight.panels()),
-            Some(mut residual) => {
-                cpu::multiply(&x, weight.panels(), &mut residual, true);
-                self.run.recycle(x);
-                residual
-            }
-        };
+        let panels = weight.panels();
+        let add = residual.is_some();
+        let mut y = residual.unwrap_or_else(|| self.run.take(x.len() / panels.inputs() * panels.outputs()));
+        cpu::multiply(&x, panels, &mut y, add);
+        if let Some(adapter) = &weight.adapter {
+            let mut low = self.run.take(x.len() / panels.inputs() * adapter.a.outputs());
+            cpu::multiply(&x, &adapter.a, &mut low, false);
+            cpu::multiply(&low, &adapter.b, &mut y, true);
+            self.run.recycle(low);
+        }
+        self.run.recycle(x);
         if let Some(bias) = bias {
-            cpu::add_bias(&mut y, bias.values());
+            cpu::add_bias(&mut y, bias.vector());
         }
         Ok(y)
     }
@@ -233,7 +176,7 @@ impl Executor for Pass<'_> {
     fn norm_heads(&mut self, qkv: Vec<f32>, [queries, keys]: &[Served; 2]) -> Result<Vec<f32>, Infallible> {
         let mut y = self.run.take(qkv.len());
         let config = &self.run.config;
-        let spans = config.head_spans(queries.values(), keys.values());
+        let spans = config.head_spans(queries.vector(), keys.vector());
         cpu::norm_columns(&qkv, config.qkv_rows(), &spans, config.rms_norm_eps as f32, &mut y);
         self.run.recycle(qkv);
         Ok(y)
@@ -248,7 +191,7 @@ impl Executor for Pass<'_> {
             scale: attention.scale,
             window: kind.window,
             soft_cap: attention.soft_cap,
-            sinks: sinks.map(Served::values),
+            sinks: sinks.map(Served::vector),
         };
         let rope = &ropes[kind.rope.unwrap_or(ropes.len() - 1)];
         cpu::decode_attention(&mut caches[layer], rope, scoring, heads, self.rows, &qkv, &mut out);
@@ -270,7 +213,7 @@ impl Executor for Pass<'_> {
         let mut logits = self.run.take(x.len() / hidden * mixture.count);
         cpu::multiply(&x, experts.router.weight.panels(), &mut logits, false);
         if let Some(bias) = &experts.router.bias {
-            cpu::add_bias(&mut logits, bias.values());
+            cpu::add_bias(&mut logits, bias.vector());
         }
         let routes = cpu::route(&logits, mixture.count, mixture.each, mixture.normed);
         self.run.recycle(logits);

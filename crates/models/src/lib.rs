@@ -18,6 +18,8 @@ mod ops;
 mod packed_batch;
 mod parameters;
 mod sampling;
+mod served;
+mod stored;
 mod tape;
 mod tokenizer;
 mod value_head;
@@ -30,12 +32,14 @@ pub use checkpoint::{
     WEIGHTS, WEIGHTS_INDEX, dequantize_mxfp4, element_types_of, read_index, read_tensors, tensors_of, write_tensors,
 };
 pub use config::{ConfigError, ModelConfig};
-pub use decode::{Decode, ServedWeights};
+pub use decode::Decode;
 pub use decoder::Decoder;
 pub use families::LlamaConfig;
 pub use packed_batch::PackedBatch;
 pub use parameters::Parameter;
 pub use sampling::{Choice, Sampler};
+pub use served::ServedWeights;
+pub use stored::Stored;
 pub use tokenizer::{HfTokenizer, train_tokenizer};
 pub use value_head::ValueHead;
 pub use weights::{HostWeights, WeightError};

@@ -98,7 +98,7 @@ impl Critic {
             _ => policy,
         };
         let Some((trunk, recording)) = self.trunk.as_ref().zip(recording) else { return Ok(()) };
-        let first = gradients.values().len() - trunk.variables().iter().count();
+        let first = gradients.values().len() - trunk.learnt().len();
         gradients.add_through(first, recording, found)
     }
 

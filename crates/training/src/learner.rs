@@ -113,21 +113,20 @@ fn state(error: impl std::fmt::Display) -> LearnerError {
 }
 
 impl PolicyLearner {
-    /// Starts from `base`, which is also the frozen reference. Where an adapter is learnt, both share the same weights.
+    /// Starts from `base`, which is also the frozen reference, and what an adapter is learnt on. It is shared, not copied.
     ///
     /// # Errors
     /// [`LearnerError::Compute`] if a tensor cannot be made; [`LearnerError::State`] if the adapter does not fit.
     pub fn new(base: Pretrained, settings: LearnerSettings) -> Result<Self, LearnerError> {
-        let mut model = Autograd::new(&base.weights).map_err(compute)?.checkpointing(settings.activation_checkpointing);
-        let reference = match &settings.adapter {
-            None => Autograd::new(&base.weights).map_err(compute)?.like(&model),
+        let model = match &settings.adapter {
+            None => Autograd::new(&base.weights),
             Some(Adaptation { config, stream }) => {
                 let fresh = HostAdapter::fresh(&base.weights.config, config.clone(), *stream).map_err(state)?;
-                let reference = model.base();
-                model = model.adapted(fresh).map_err(compute)?;
-                reference
+                Autograd::adapted(&base.weights, fresh)
             }
         };
+        let model = model.map_err(compute)?.checkpointing(settings.activation_checkpointing);
+        let reference = Autograd::frozen(&base.weights).like(&model);
         let critic = settings
             .objective
             .actor_critic()
@@ -244,8 +243,11 @@ impl Learner for PolicyLearner {
     }
 
     fn snapshot(&self) -> Result<PolicySnapshot, LearnerError> {
-        let weights = self.model.weights().map_err(compute)?;
-        Ok(PolicySnapshot::new(PolicyVersion(self.step), weights.to_tensors()))
+        let tensors = match self.model.adapter().map_err(compute)? {
+            None => self.model.weights().map_err(compute)?.to_tensors(),
+            Some(adapter) => adapter.to_tensors(),
+        };
+        Ok(PolicySnapshot::new(PolicyVersion(self.step), tensors))
     }
 
     fn save(&self) -> Result<Vec<Artifact>, LearnerError> {
@@ -279,7 +281,7 @@ impl Learner for PolicyLearner {
             return Err(state("config.json describes another model"));
         }
         let learnt: Vec<Vec<f32>> = match &self.settings.adapter {
-            None => model.weights.values.iter().cloned().collect(),
+            None => model.weights.values.iter().map(|it| it.to_f32().into_owned()).collect(),
             Some(_) => {
                 let adapter = HostAdapter::from_files(&model.weights.config, artifacts).map_err(state)?;
                 adapter.factors.into_iter().flat_map(|it| [it.a, it.b]).collect()

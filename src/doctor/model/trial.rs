@@ -5,11 +5,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use stateset_domain::{
-    Completion, Engine, GenerateRequest, PolicySnapshot, PolicyVersion, RequestId, Sampling, Stream, Tokenizer,
-};
+use stateset_domain::{Completion, Engine, GenerateRequest, RequestId, Sampling, Stream, Tokenizer};
 use stateset_inference::{BatchEngine, EngineLimits};
-use stateset_models::{Autograd, PackedBatch, Pretrained};
+use stateset_models::{Autograd, PackedBatch, Pretrained, ServedWeights};
 
 use super::Prompt;
 use crate::runtime::STEP_TOKENS;
@@ -45,8 +43,8 @@ impl Trial {
         let room = context.min(READ + SAMPLED);
         let positions = room.max(prompt.as_ref().map_or(0, |prompt| context.min(prompt.tokens.len() + REPLY)));
         let limits = EngineLimits { slots: 1, positions, step_tokens: STEP_TOKENS };
-        let mut engine = BatchEngine::new(config, Arc::new(model.tokenizer.clone()), limits);
-        engine.load(&PolicySnapshot::new(PolicyVersion(0), model.weights.to_tensors()))?;
+        let weights = ServedWeights::of(&model.weights);
+        let mut engine = BatchEngine::new(config, Arc::new(model.tokenizer.clone()), limits).serving(weights);
         let prompt = match prompt {
             Some(prompt) => prompt,
             None => Prompt { tokens: model.tokenizer.encode("Hello")?, stop: config.eos_token_ids.clone() },
@@ -97,7 +95,7 @@ fn gap(model: &Pretrained, tokens: &[u32], sampled: &[f32]) -> Result<f64> {
     let scored: Vec<bool> = (0..tokens.len()).map(|at| at + sampled.len() >= tokens.len()).collect();
     let mut batch = PackedBatch::default();
     batch.push(tokens, &scored);
-    let found = Autograd::new(&model.weights)?.log_probs(&batch, 1.0)?.get(0)?.to_vec1::<f32>()?;
+    let found = Autograd::frozen(&model.weights).log_probs(&batch, 1.0)?.get(0)?.to_vec1::<f32>()?;
     let off = found.iter().zip(sampled).map(|(a, b)| f64::from((a - b).abs()));
     Ok(off.fold(0.0, f64::max))
 }

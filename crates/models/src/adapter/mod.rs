@@ -7,6 +7,8 @@
 mod peft;
 mod targets;
 
+use std::sync::Arc;
+
 use stateset_domain::{NamedTensor, Stream};
 use stateset_kernels::cpu;
 use thiserror::Error;
@@ -124,30 +126,33 @@ impl HostAdapter {
         Ok(Self { config, factors })
     }
 
-    /// `base` with the adapter made part of its weights.
+    /// `base` with the adapter made part of its weights. Those that it leaves as they are are shared.
     ///
     /// # Panics
     /// If `base` is not of the decoder that the adapter was made for.
     #[must_use]
     pub fn merged(&self, base: &HostWeights) -> HostWeights {
-        let mut at = 0..;
+        let (rank, scale, mut at) = (self.config.rank, self.config.scale(), 0..);
         let Ok(values) = base.values.try_map(|values| {
-            let mut values = values.clone();
-            self.merge_into(at.next().unwrap_or_default(), &mut values);
-            Ok::<_, std::convert::Infallible>(values)
+            let mut own = self.of(at.next().unwrap_or_default()).peekable();
+            if own.peek().is_none() {
+                return Ok::<_, std::convert::Infallible>(values.clone());
+            }
+            let mut values = values.to_f32().into_owned();
+            for Factors { target, a, b } in own {
+                let (k, rows) = (target.inputs, target.columns.len());
+                let turned: Vec<f32> = (0..b.len()).map(|i| scale * b[i % rows * rank + i / rows]).collect();
+                let own = &mut values[target.columns.start * k..target.columns.end * k];
+                cpu::linear_weight_gradient_add(&turned, a, own, (rank, k, rows));
+            }
+            Ok(Arc::new(values.into()))
         });
         HostWeights { config: base.config.clone(), values }
     }
 
-    /// Adds the adapter's share to the `values` of the decoder's weight number `parameter`.
-    pub(crate) fn merge_into(&self, parameter: usize, values: &mut [f32]) {
-        let (rank, scale) = (self.config.rank, self.config.scale());
-        for Factors { target, a, b } in self.factors.iter().filter(|it| it.target.parameter == parameter) {
-            let (k, rows) = (target.inputs, target.columns.len());
-            let turned: Vec<f32> = (0..b.len()).map(|i| scale * b[i % rows * rank + i / rows]).collect();
-            let own = &mut values[target.columns.start * k..target.columns.end * k];
-            cpu::linear_weight_gradient_add(&turned, a, own, (rank, k, rows));
-        }
+    /// What adapts the decoder's weight number `parameter`.
+    pub(crate) fn of(&self, parameter: usize) -> impl Iterator<Item = &Factors> {
+        self.factors.iter().filter(move |it| it.target.parameter == parameter)
     }
 
     /// The names of the factors in PEFT, `A` and `B` in turns.

@@ -60,7 +60,15 @@ impl HostAdapter {
         Self::from_tensors(model, config, &tensors)
     }
 
-    fn from_tensors(model: &ModelConfig, config: LoraConfig, tensors: &[NamedTensor]) -> Result<Self, AdapterError> {
+    /// An adapter of factors by their names in PEFT, as [`to_tensors`](Self::to_tensors) gives them.
+    ///
+    /// # Errors
+    /// [`AdapterError`], naming the tensor.
+    pub fn from_tensors(
+        model: &ModelConfig,
+        config: LoraConfig,
+        tensors: &[NamedTensor],
+    ) -> Result<Self, AdapterError> {
         let mut by_name: BTreeMap<&str, &NamedTensor> = tensors.iter().map(|it| (it.name.as_str(), it)).collect();
         let mut factors = Vec::new();
         for target in config.targets.of(model)? {

@@ -1,19 +1,21 @@
 //! The head with selective log-softmax and entropy: states `[rows, hidden]` and weight `[vocab, hidden]` to `[2, rows]`,
 //! log-probabilities above entropies. Logits exist a tile at a time, unless there are few of them and they are wanted again.
+//!
+//! A weight that is learnt is an argument of the operation, one that is frozen is part of it.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-use stateset_kernels::cpu::{self, Head, LogProb};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use stateset_kernels::cpu::{self, Head, LogProb, Numbers};
 
 use super::{floats, tensor, with_floats};
+use crate::Stored;
 
 pub(crate) struct LinearLogProb {
     targets: Arc<[u32]>,
     temperature: f32,
     soft_cap: Option<f32>,
     keep: bool,
-    frozen: bool,
     found: OnceLock<LogProb>,
     logits: Mutex<Option<Vec<f32>>>,
 }
@@ -21,15 +23,39 @@ pub(crate) struct LinearLogProb {
 impl LinearLogProb {
     /// `keep` logits for a backward pass, if there are few. Without them it is right all the same, and slower.
     pub(crate) fn new(targets: Arc<[u32]>, temperature: f32, soft_cap: Option<f32>, keep: bool) -> Self {
-        Self { targets, temperature, soft_cap, keep, frozen: false, found: OnceLock::new(), logits: Mutex::new(None) }
+        Self { targets, temperature, soft_cap, keep, found: OnceLock::new(), logits: Mutex::new(None) }
     }
 
-    /// The same, that finds no gradient of the weight.
-    pub(crate) fn of_frozen_weight(self) -> Self {
-        Self { frozen: true, ..self }
+    /// The same, with a weight that is frozen.
+    pub(crate) fn of_frozen(self, weight: Arc<Stored>) -> Frozen {
+        Frozen { op: self, weight }
     }
 
-    fn head<'a>(&'a self, states: &'a [f32], weight: &'a [f32], hidden: usize) -> Head<'a> {
+    fn forward(&self, x: &CpuStorage, lx: &Layout, weight: Numbers<'_>) -> Result<(CpuStorage, Shape)> {
+        let (rows, hidden) = lx.shape().dims2()?;
+        let (found, logits) = cpu::linear_log_prob(self.head(floats(x, lx)?, weight, hidden), self.keep);
+        let both = [found.log_prob.as_slice(), &found.entropy].concat();
+        *self.kept() = logits;
+        // An operation is applied once, so this is always the first value.
+        let _ = self.found.set(found);
+        Ok((CpuStorage::F32(both), (2, rows).into()))
+    }
+
+    /// The gradient of the states; that of the weight is added to `dw`.
+    fn backward(&self, x: &Tensor, weight: Numbers<'_>, gradient: &Tensor, dw: Option<&mut [f32]>) -> Result<Tensor> {
+        let found = self.found.get().expect("backward follows forward");
+        let mut dx = vec![0.0; x.elem_count()];
+        let (hidden, kept) = (x.dim(1)?, self.kept().take());
+        with_floats(gradient, |gradient| {
+            let upstream = gradient.split_at(self.targets.len());
+            with_floats(x, |x| {
+                cpu::linear_log_prob_backward(self.head(x, weight, hidden), found, kept, upstream, &mut dx, dw);
+            })
+        })??;
+        tensor(dx, x.shape().clone())
+    }
+
+    fn head<'a>(&'a self, states: &'a [f32], weight: Numbers<'a>, hidden: usize) -> Head<'a> {
         let (temperature, soft_cap) = (self.temperature, self.soft_cap);
         Head { states, weight, targets: &self.targets, temperature, hidden, soft_cap }
     }
@@ -46,13 +72,7 @@ impl CustomOp2 for LinearLogProb {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (rows, hidden) = lx.shape().dims2()?;
-        let (found, logits) = cpu::linear_log_prob(self.head(floats(x, lx)?, floats(w, lw)?, hidden), self.keep);
-        let both = [found.log_prob.as_slice(), &found.entropy].concat();
-        *self.kept() = logits;
-        // An operation is applied once, so this is always the first value.
-        let _ = self.found.set(found);
-        Ok((CpuStorage::F32(both), (2, rows).into()))
+        self.forward(x, lx, floats(w, lw)?.into())
     }
 
     fn bwd(
@@ -62,20 +82,28 @@ impl CustomOp2 for LinearLogProb {
         _found: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let found = self.found.get().expect("backward follows forward");
-        let mut dx = vec![0.0; x.elem_count()];
-        let mut dw = (!self.frozen).then(|| vec![0.0; w.elem_count()]);
-        let (hidden, kept) = (x.dim(1)?, self.kept().take());
-        with_floats(gradient, |gradient| {
-            let upstream = gradient.split_at(self.targets.len());
-            with_floats(x, |x| {
-                with_floats(w, |w| {
-                    let head = self.head(x, w, hidden);
-                    cpu::linear_log_prob_backward(head, found, kept, upstream, &mut dx, dw.as_deref_mut());
-                })
-            })
-        })???;
-        let dw = dw.map(|dw| tensor(dw, w.shape().clone())).transpose()?;
-        Ok((Some(tensor(dx, x.shape().clone())?), dw))
+        let mut dw = vec![0.0; w.elem_count()];
+        let dx = with_floats(w, |w| self.backward(x, w.into(), gradient, Some(&mut dw)))??;
+        Ok((Some(dx), Some(tensor(dw, w.shape().clone())?)))
+    }
+}
+
+/// The operation with a frozen weight.
+pub(crate) struct Frozen {
+    op: LinearLogProb,
+    weight: Arc<Stored>,
+}
+
+impl CustomOp1 for Frozen {
+    fn name(&self) -> &'static str {
+        "frozen-linear-log-prob"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.op.forward(x, lx, self.weight.numbers())
+    }
+
+    fn bwd(&self, x: &Tensor, _found: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        self.op.backward(x, self.weight.numbers(), gradient, None).map(Some)
     }
 }

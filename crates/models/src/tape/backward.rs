@@ -8,7 +8,6 @@ use stateset_kernels::cpu;
 use super::{Keep, Node, Op, Tape, Weight};
 use crate::buffers::Buffer;
 use crate::executor::block;
-use crate::ops::with_floats;
 
 impl Tape {
     /// Adds the weights' gradients to `sums`, given that of the last value. Returns that of the value the tape begins with, if it does not
@@ -30,10 +29,10 @@ impl Tape {
                 }
                 Op::Norm { x, weight, rstd } => {
                     let input = self.needed(*x);
-                    let mut dx = flow[*x].take().unwrap_or_else(|| self.buffers.zeros(input.len()));
+                    let mut dx = flow[*x].take().unwrap_or_else(|| self.pass.buffers.zeros(input.len()));
                     let mut unasked = Vec::new();
                     let sum = weight.sum_in(sums, &mut unasked);
-                    with_floats(&weight.var, |w| cpu::rms_norm_backward(&d_out, &input, w, rstd, &mut dx, sum))?;
+                    self.pass.read(weight, |w| cpu::rms_norm_backward(&d_out, &input, w, rstd, &mut dx, sum))?;
                     flow[*x] = Some(dx);
                 }
                 Op::Copy { x } => join(&mut flow[*x], d_out),
@@ -45,7 +44,7 @@ impl Tape {
                     }
                 }
                 Op::Add { x, residual } => {
-                    join(&mut flow[*x], self.buffers.copy(&d_out));
+                    join(&mut flow[*x], self.pass.buffers.copy(&d_out));
                     join(&mut flow[*residual], d_out);
                 }
                 Op::NormHeads { x, norms } => {
@@ -58,7 +57,7 @@ impl Tape {
                 }
                 Op::Gate { x } => {
                     let input = self.needed(*x);
-                    let mut dx = self.buffers.take(input.len());
+                    let mut dx = self.pass.buffers.take(input.len());
                     cpu::gate_backward(self.pass.config.gating, &d_out, &input, &mut dx, node.width);
                     join(&mut flow[*x], dx);
                 }
@@ -67,7 +66,7 @@ impl Tape {
                     join(&mut flow[*x], dx);
                 }
                 Op::Select { x } => {
-                    let mut dx = self.buffers.zeros(self.pass.packed.tokens() * node.width);
+                    let mut dx = self.pass.buffers.zeros(self.pass.packed.tokens() * node.width);
                     cpu::scatter_add_rows(&d_out, &self.pass.batch.rows, &mut dx, node.width);
                     join(&mut flow[*x], dx);
                 }
@@ -92,13 +91,13 @@ impl Tape {
             Node { values: Some(values), .. } => Ok(values.clone()),
             Node { op: Op::Norm { x, weight, rstd }, .. } => {
                 let input = self.needed(*x);
-                let (mut out, mut again) = (self.buffers.take(input.len()), self.buffers.take(rstd.len()));
-                with_floats(&weight.var, |w| cpu::rms_norm(&input, w, self.pass.eps(), &mut out, &mut again))?;
+                let (mut out, mut again) = (self.pass.buffers.take(input.len()), self.pass.buffers.take(rstd.len()));
+                self.pass.read(weight, |w| cpu::rms_norm(&input, w, self.pass.eps(), &mut out, &mut again))?;
                 Ok(Arc::new(out))
             }
             Node { op: Op::Gate { x }, width, .. } => {
                 let input = self.needed(*x);
-                let mut out = self.buffers.take(input.len() / 2);
+                let mut out = self.pass.buffers.take(input.len() / 2);
                 cpu::gate(self.pass.config.gating, &input, &mut out, *width);
                 Ok(Arc::new(out))
             }
@@ -117,18 +116,20 @@ impl Tape {
         if let Some(sum) = weight.sum {
             cpu::linear_weight_gradient_add(d_out, &self.recalled(*x)?, &mut sums[sum], shape);
         }
-        let mut dx = self.buffers.take(shape.0 * k);
-        with_floats(&weight.var, |w| cpu::linear_input_gradient(d_out, w, &mut dx, shape))?;
+        let mut dx = self.pass.buffers.take(shape.0 * k);
+        self.pass.read(weight, |w| cpu::linear_input_gradient(d_out, w, &mut dx, shape))?;
         for (adapter, low) in weight.adapters.iter().zip(low) {
-            let (input, mut through) = (self.recalled(*x)?, self.buffers.take(low.len()));
-            let thinned = adapter.thinned(&input, &self.buffers);
+            let (input, mut through) = (self.recalled(*x)?, self.pass.buffers.take(low.len()));
+            let thinned = adapter.thinned(&input, &self.pass.buffers);
             let (Some(a), Some(b)) = (adapter.a.sum, adapter.b.sum) else { continue };
             let [da, db] = sums.get_disjoint_mut([a, b]).expect("two factors have two sums");
             // What was left out on the way is left out on the way back.
-            let mut apart = thinned.as_ref().map(|it| self.buffers.zeros(it.len()));
+            let mut apart = thinned.as_ref().map(|it| self.pass.buffers.zeros(it.len()));
             let (input, to) = (thinned.as_deref().unwrap_or(&input), apart.as_deref_mut().unwrap_or(&mut dx));
-            adapter.with(k, n, |it| cpu::low_rank_backward((d_out, input, low), it, &mut through, to, (da, db)))?;
-            if let Some(through) = apart.and_then(|apart| adapter.thinned(&apart, &self.buffers)) {
+            adapter.with(&self.pass, k, n, |it| {
+                cpu::low_rank_backward((d_out, input, low), it, &mut through, to, (da, db))
+            })?;
+            if let Some(through) = apart.and_then(|apart| adapter.thinned(&apart, &self.pass.buffers)) {
                 dx.iter_mut().zip(&*through).for_each(|(dx, through)| *dx += through);
             }
         }
@@ -144,8 +145,8 @@ impl Tape {
         sums: &mut [Vec<f32>],
     ) -> Result<Buffer> {
         let input = self.needed(x);
-        let mut dx = self.buffers.take(input.len());
-        let mut found = norms.iter().map(|norm| vec![0.0; norm.var.elem_count()]).collect::<Vec<_>>();
+        let mut dx = self.pass.buffers.take(input.len());
+        let mut found = norms.iter().map(|norm| vec![0.0; norm.values.len()]).collect::<Vec<_>>();
         let mut slices: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
         let eps = self.pass.eps();
         self.pass.with_spans(norms, |spans| {
@@ -160,12 +161,12 @@ impl Tape {
     fn attention(&self, node: &Node, d_out: &[f32], sums: &mut [Vec<f32>]) -> Result<Buffer> {
         let Op::Attend { qkv, layer, sinks, lse } = &node.op else { unreachable!("attention") };
         let (input, out) = (self.needed(*qkv), node.values.as_ref().expect("attention keeps what it found"));
-        let (mut dx, pass) = (self.buffers.take(input.len()), &self.pass);
+        let (mut dx, pass) = (self.pass.buffers.take(input.len()), &self.pass);
         pass.with_scoring(*layer, sinks.as_ref(), |scoring| {
             cpu::attention_backward(&pass.packed, pass.rope(*layer), scoring, &input, out, d_out, lse, &mut dx);
         })?;
         if let Some((sinks, sum)) = sinks.as_ref().and_then(|sinks| Some((sinks, sinks.sum?))) {
-            with_floats(&sinks.var, |values| {
+            pass.read(sinks, |values| {
                 cpu::sinks_backward(&pass.packed, values, out, d_out, lse, &mut sums[sum]);
             })?;
         }
@@ -179,7 +180,7 @@ impl Weight {
         match self.sum {
             Some(sum) => &mut sums[sum],
             None => {
-                unasked.resize(self.var.elem_count(), 0.0);
+                unasked.resize(self.values.len(), 0.0);
                 unasked
             }
         }

@@ -11,7 +11,6 @@ use crate::buffers::Buffer;
 use crate::config::Experts as Mixture;
 use crate::decoder::{Experts, Linear};
 use crate::mixture::Visits;
-use crate::ops::with_floats;
 
 /// What is kept of a mixture.
 pub(super) struct Mixed {
@@ -41,10 +40,10 @@ impl Tape {
         let (Mixture { count, each, intermediate: inner, normed, .. }, hidden) =
             (self.mixture(), self.pass.config.hidden_size);
         let rows = x.len() / hidden;
-        let mut logits = self.buffers.take(rows * count);
-        with_floats(&experts.router.weight.var, |w| cpu::linear(x, w, &mut logits, (rows, hidden, count)))?;
+        let mut logits = self.pass.buffers.take(rows * count);
+        self.pass.read(&experts.router.weight, |w| cpu::linear(x, w, &mut logits, (rows, hidden, count)))?;
         if let Some(bias) = &experts.router.bias {
-            with_floats(&bias.var, |bias| cpu::add_bias(&mut logits, bias))?;
+            self.pass.read(bias, |bias| cpu::add_bias(&mut logits, bias))?;
         }
         let routes = cpu::route(&logits, count, each, normed);
         let visits = Visits::new(&routes, count);
@@ -52,19 +51,19 @@ impl Tape {
         let gate_up = self.per_expert(&gathered, &visits, &experts.gate_up, (hidden, 2 * inner))?;
         let gated = self.gated(&gate_up, inner);
         let found = self.per_expert(&gated, &visits, &experts.down, (inner, hidden))?;
-        let mut out = self.buffers.zeros(x.len());
+        let mut out = self.pass.buffers.zeros(x.len());
         visits.bring(&found, |place| routes.weights[place], &mut out, hidden);
         Ok((out, Mixed { logits, routes, visits, gate_up }))
     }
 
     fn gathered(&self, x: &[f32], visits: &Visits, width: usize) -> Buffer {
-        let mut gathered = self.buffers.take(visits.rows.len() * width);
+        let mut gathered = self.pass.buffers.take(visits.rows.len() * width);
         cpu::gather_rows(x, &visits.rows, &mut gathered, width);
         gathered
     }
 
     fn gated(&self, gate_up: &[f32], inner: usize) -> Buffer {
-        let mut gated = self.buffers.take(gate_up.len() / 2);
+        let mut gated = self.pass.buffers.take(gate_up.len() / 2);
         cpu::gate(self.pass.config.gating, gate_up, &mut gated, inner);
         gated
     }
@@ -77,13 +76,13 @@ impl Tape {
         linear: &Linear<Weight>,
         (k, n): (usize, usize),
     ) -> Result<Buffer> {
-        let count = self.mixture().count;
-        let mut out = self.buffers.take(visits.rows.len() * n);
+        let (count, buffers) = (self.mixture().count, &self.pass.buffers);
+        let mut out = buffers.take(visits.rows.len() * n);
         for (expert, at) in visits.by_expert() {
             let (x, out) = (&x[at.start * k..at.end * k], &mut out[at.start * n..at.end * n]);
-            with_floats(&linear.weight.var, |w| cpu::linear(x, of(w, expert, count), out, (at.len(), k, n)))?;
+            linear.weight.values.with_part((expert, count), buffers, |w| cpu::linear(x, w, out, (at.len(), k, n)))?;
             if let Some(bias) = &linear.bias {
-                with_floats(&bias.var, |bias| cpu::add_bias(out, of(bias, expert, count)))?;
+                bias.values.with_part((expert, count), buffers, |bias| cpu::add_bias(out, bias))?;
             }
         }
         Ok(out)
@@ -103,7 +102,7 @@ impl Tape {
         let weight = |visit: usize| routes.weights[visits.places[visit]];
         let gated = self.gated(gate_up, inner);
         let mut pulls = self.gathered(d_out, visits, hidden);
-        let mut d_gated = self.buffers.take(gated.len());
+        let mut d_gated = self.pass.buffers.take(gated.len());
         self.inputs_backward(&pulls, visits, &experts.down, &mut d_gated, (inner, hidden))?;
         let mut d_weights = vec![0.0; routes.weights.len()];
         self.weigh_visits(visits, &experts.down, (&d_gated, &gated, &pulls), &mut d_weights)?;
@@ -111,13 +110,13 @@ impl Tape {
             pull.iter_mut().chain(d).for_each(|it| *it *= weight(visit));
         }
         self.weights_backward(&pulls, &gated, visits, &experts.down, sums, (inner, hidden));
-        let mut d_gate_up = self.buffers.take(gate_up.len());
+        let mut d_gate_up = self.pass.buffers.take(gate_up.len());
         cpu::gate_backward(self.pass.config.gating, &d_gated, gate_up, &mut d_gate_up, inner);
         let gathered = self.gathered(x, visits, hidden);
         self.weights_backward(&d_gate_up, &gathered, visits, &experts.gate_up, sums, (hidden, 2 * inner));
-        let mut d_gathered = self.buffers.take(gathered.len());
+        let mut d_gathered = self.pass.buffers.take(gathered.len());
         self.inputs_backward(&d_gate_up, visits, &experts.gate_up, &mut d_gathered, (hidden, 2 * inner))?;
-        let mut d_logits = self.buffers.take(logits.len());
+        let mut d_logits = self.pass.buffers.take(logits.len());
         cpu::route_backward(logits, count, routes, &d_weights, &mut d_logits);
         let shape = (x.len() / hidden, hidden, count);
         if let Some(sum) = experts.router.weight.sum {
@@ -126,8 +125,8 @@ impl Tape {
         if let Some(sum) = experts.router.bias.as_ref().and_then(|bias| bias.sum) {
             cpu::bias_backward(&d_logits, &mut sums[sum]);
         }
-        let mut dx = self.buffers.take(x.len());
-        with_floats(&experts.router.weight.var, |w| cpu::linear_input_gradient(&d_logits, w, &mut dx, shape))?;
+        let mut dx = self.pass.buffers.take(x.len());
+        self.pass.read(&experts.router.weight, |w| cpu::linear_input_gradient(&d_logits, w, &mut dx, shape))?;
         visits.bring(&d_gathered, |_| 1.0, &mut dx, hidden);
         Ok(dx)
     }
@@ -141,13 +140,15 @@ impl Tape {
         dx: &mut [f32],
         (k, n): (usize, usize),
     ) -> Result<()> {
-        let count = self.mixture().count;
-        with_floats(&linear.weight.var, |w| {
-            for (expert, at) in visits.by_expert() {
-                let (dy, dx) = (&dy[at.start * n..at.end * n], &mut dx[at.start * k..at.end * k]);
-                cpu::linear_input_gradient(dy, of(w, expert, count), dx, (at.len(), k, n));
-            }
-        })
+        let (count, buffers) = (self.mixture().count, &self.pass.buffers);
+        for (expert, at) in visits.by_expert() {
+            let (dy, dx) = (&dy[at.start * n..at.end * n], &mut dx[at.start * k..at.end * k]);
+            let shape = (at.len(), k, n);
+            linear.weight.values.with_part((expert, count), buffers, |w| {
+                cpu::linear_input_gradient(dy, w, dx, shape);
+            })?;
+        }
+        Ok(())
     }
 
     fn weights_backward(
@@ -186,7 +187,7 @@ impl Tape {
             d_weights[*place] = dot(at(&through, visit, inner), at(&gated, visit, inner));
         }
         let Some(bias) = &down.bias else { return Ok(()) };
-        with_floats(&bias.var, |bias| {
+        self.pass.read(bias, |bias| {
             for (expert, visits_of) in visits.by_expert() {
                 for visit in visits_of {
                     d_weights[visits.places[visit]] += dot(at(&pulls, visit, hidden), of(bias, expert, count));

@@ -10,7 +10,6 @@ use super::{Adapter, Keep, Op, Pass, Slot, Tape, Weight};
 use crate::buffers::{Buffer, Buffers};
 use crate::decoder::{Experts, Layer, Linear};
 use crate::executor::{Executor, Place, block};
-use crate::ops::with_floats;
 
 impl Executor for Tape {
     type Tensor = Slot;
@@ -18,17 +17,17 @@ impl Executor for Tape {
     type Error = candle_core::Error;
 
     fn embed(&mut self, weight: &Weight) -> Result<Slot> {
-        let (width, tokens) = (weight.var.dim(1)?, &self.pass.batch.tokens);
-        let mut out = self.buffers.take(tokens.len() * width);
-        with_floats(&weight.var, |table| cpu::gather_rows(table, tokens, &mut out, width))?;
+        let (width, tokens) = (self.pass.config.hidden_size, &self.pass.batch.tokens);
+        let mut out = self.pass.buffers.take(tokens.len() * width);
+        weight.values.read(|table| cpu::embed(table, tokens, &mut out, width))?;
         self.pass.scale_embeddings(&mut out);
         Ok(self.push(Op::Embed { weight: weight.clone() }, width, out))
     }
 
     fn norm(&mut self, x: &Slot, weight: &Weight) -> Result<Slot> {
         let (values, width) = (self.values(x), self.nodes[x.0].width);
-        let (mut out, mut rstd) = (self.buffers.take(values.len()), self.buffers.take(values.len() / width));
-        with_floats(&weight.var, |w| cpu::rms_norm(&values, w, self.pass.eps(), &mut out, &mut rstd))?;
+        let (mut out, mut rstd) = (self.pass.buffers.take(values.len()), self.pass.buffers.take(values.len() / width));
+        self.pass.read(weight, |w| cpu::rms_norm(&values, w, self.pass.eps(), &mut out, &mut rstd))?;
         self.nodes[x.0].needed = true;
         Ok(self.push(Op::Norm { x: x.0, weight: weight.clone(), rstd }, width, out))
     }
@@ -40,27 +39,28 @@ impl Executor for Tape {
 
     fn linear(&mut self, x: Slot, linear: &Linear<Weight>, residual: Option<Slot>) -> Result<Slot> {
         let Linear { weight, bias } = linear;
-        let (at, k, n) = (x.0, self.nodes[x.0].width, weight.var.dim(0)?);
+        let (at, k) = (x.0, self.nodes[x.0].width);
+        let n = weight.values.len() / k;
         let values = self.factor(x);
         let m = values.len() / k;
         let onto = residual.as_ref().map(|residual| residual.0);
         let mut out = match residual {
-            None => self.buffers.take(m * n),
+            None => self.pass.buffers.take(m * n),
             Some(residual) => self.own(residual),
         };
-        with_floats(&weight.var, |w| match onto {
+        self.pass.read(weight, |w| match onto {
             None => cpu::linear(&values, w, &mut out, (m, k, n)),
             Some(_) => cpu::linear_add(&values, w, &mut out, (m, k, n)),
         })?;
         if let Some(bias) = bias {
-            with_floats(&bias.var, |bias| cpu::add_bias(&mut out, bias))?;
+            self.pass.read(bias, |bias| cpu::add_bias(&mut out, bias))?;
         }
         let mut low = Vec::with_capacity(weight.adapters.len());
         for adapter in &*weight.adapters {
             let (mut made, thinned) =
-                (self.buffers.take(m * adapter.a.var.dim(0)?), adapter.thinned(&values, &self.buffers));
+                (self.pass.buffers.take(m * adapter.a.values.len() / k), adapter.thinned(&values, &self.pass.buffers));
             let input = thinned.as_deref().unwrap_or(&values);
-            adapter.with(k, n, |adapter| cpu::low_rank(input, adapter, &mut out, &mut made))?;
+            adapter.with(&self.pass, k, n, |adapter| cpu::low_rank(input, adapter, &mut out, &mut made))?;
             low.push(made);
         }
         let op = Op::Linear { x: at, weight: weight.clone(), bias: bias.clone(), residual: onto, low };
@@ -86,7 +86,7 @@ impl Executor for Tape {
     fn norm_heads(&mut self, qkv: Slot, norms: &[Weight; 2]) -> Result<Slot> {
         let (at, width) = (qkv.0, self.nodes[qkv.0].width);
         let values = self.release(qkv, true);
-        let mut out = self.buffers.take(values.len());
+        let mut out = self.pass.buffers.take(values.len());
         self.pass.with_spans(norms, |spans| cpu::norm_columns(&values, width, spans, self.pass.eps(), &mut out))?;
         Ok(self.push(Op::NormHeads { x: at, norms: norms.clone() }, width, out))
     }
@@ -95,7 +95,7 @@ impl Executor for Tape {
         let (at, pass) = (qkv.0, self.pass.clone());
         let p = &pass.packed;
         let (rows, width) = (p.tokens(), p.heads * p.head_dim);
-        let (mut out, mut lse) = (self.buffers.take(rows * width), self.buffers.take(rows * p.heads));
+        let (mut out, mut lse) = (self.pass.buffers.take(rows * width), self.pass.buffers.take(rows * p.heads));
         let values = self.release(qkv, true);
         pass.with_scoring(layer, sinks, |scoring| {
             cpu::attention(p, pass.rope(layer), scoring, &values, &mut out, &mut lse);
@@ -108,7 +108,7 @@ impl Executor for Tape {
     fn gate(&mut self, gate_up: Slot) -> Result<Slot> {
         let (at, width) = (gate_up.0, self.nodes[gate_up.0].width / 2);
         let values = self.release(gate_up, true);
-        let mut out = self.buffers.take(values.len() / 2);
+        let mut out = self.pass.buffers.take(values.len() / 2);
         cpu::gate(self.pass.config.gating, &values, &mut out, width);
         Ok(self.push(Op::Gate { x: at }, width, out))
     }
@@ -123,7 +123,7 @@ impl Executor for Tape {
     fn select(&mut self, x: Slot) -> Result<Slot> {
         let (at, width) = (x.0, self.nodes[x.0].width);
         let values = self.release(x, false);
-        let mut out = self.buffers.take(self.pass.batch.rows.len() * width);
+        let mut out = self.pass.buffers.take(self.pass.batch.rows.len() * width);
         cpu::gather_rows(&values, &self.pass.batch.rows, &mut out, width);
         Ok(self.push(Op::Select { x: at }, width, out))
     }
@@ -145,11 +145,16 @@ impl Tape {
     /// The values of a slot that is used up now, to be written over.
     fn own(&mut self, slot: Slot) -> Buffer {
         let values = self.release(slot, false);
-        Arc::try_unwrap(values).unwrap_or_else(|kept| self.buffers.copy(&kept))
+        Arc::try_unwrap(values).unwrap_or_else(|kept| self.pass.buffers.copy(&kept))
     }
 }
 
 impl Pass {
+    /// Runs `f` on a weight's numbers.
+    pub(super) fn read<R>(&self, weight: &Weight, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+        weight.values.with(&self.buffers, f)
+    }
+
     pub(super) fn scale_embeddings(&self, values: &mut [f32]) {
         let scale = self.config.embedding_scale;
         if scale != 1.0 {
@@ -169,7 +174,7 @@ impl Pass {
         let plain = Scoring { scale, window, soft_cap: attention.soft_cap, sinks: None };
         match sinks {
             None => f(plain),
-            Some(sinks) => with_floats(&sinks.var, |sinks| f(Scoring { sinks: Some(sinks), ..plain }))?,
+            Some(sinks) => self.read(sinks, |sinks| f(Scoring { sinks: Some(sinks), ..plain }))?,
         }
         Ok(())
     }
@@ -180,7 +185,7 @@ impl Pass {
         [queries, keys]: &[Weight; 2],
         f: impl FnOnce(&[Span<'_>; 2]) -> R,
     ) -> Result<R> {
-        with_floats(&queries.var, |queries| with_floats(&keys.var, |keys| f(&self.config.head_spans(queries, keys))))?
+        self.read(queries, |queries| self.read(keys, |keys| f(&self.config.head_spans(queries, keys))))?
     }
 }
 
@@ -194,8 +199,14 @@ impl Adapter {
     }
 
     /// Runs `f` on the factors of an adapter of a projection from `inputs` to `width` numbers.
-    pub(super) fn with<R>(&self, inputs: usize, width: usize, f: impl FnOnce(&LowRank<'_>) -> R) -> Result<R> {
+    pub(super) fn with<R>(
+        &self,
+        pass: &Pass,
+        inputs: usize,
+        width: usize,
+        f: impl FnOnce(&LowRank<'_>) -> R,
+    ) -> Result<R> {
         let (scale, columns) = (self.scale, self.columns.clone());
-        with_floats(&self.a.var, |a| with_floats(&self.b.var, |b| f(&LowRank { a, b, scale, inputs, width, columns })))?
+        pass.read(&self.a, |a| pass.read(&self.b, |b| f(&LowRank { a, b, scale, inputs, width, columns })))?
     }
 }

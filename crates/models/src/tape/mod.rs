@@ -7,11 +7,11 @@
 mod backward;
 mod experts;
 mod forward;
+mod held;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::Var;
 use stateset_domain::Stream;
 use stateset_kernels::cpu::{Packed, Rope};
 
@@ -20,13 +20,14 @@ use crate::decoder::{Experts, Layer};
 use crate::executor::Place;
 use crate::{ModelConfig, PackedBatch};
 use experts::Mixed;
+pub(crate) use held::Held;
 
 /// A weight, and what adapts it.
 #[derive(Clone)]
 pub(crate) struct Weight {
     /// Where its gradient is summed; nowhere if it is frozen.
     pub(crate) sum: Option<usize>,
-    pub(crate) var: Var,
+    pub(crate) values: Held,
     /// Adapters of parts of its outputs.
     pub(crate) adapters: Arc<[Adapter]>,
 }
@@ -51,6 +52,7 @@ pub(crate) struct Pass {
     /// The tables of the configuration, and one that turns nothing.
     pub(crate) ropes: Arc<[Rope]>,
     pub(crate) config: Arc<ModelConfig>,
+    pub(crate) buffers: Buffers,
 }
 
 impl Pass {
@@ -79,7 +81,6 @@ pub(crate) struct Slot(usize);
 
 pub(crate) struct Tape {
     pass: Arc<Pass>,
-    buffers: Buffers,
     keep: Keep,
     nodes: Vec<Node>,
 }
@@ -148,13 +149,13 @@ enum Op {
 }
 
 impl Tape {
-    pub(crate) fn new(pass: Pass, buffers: Buffers, keep: Keep) -> Self {
-        Self { pass: Arc::new(pass), buffers, keep, nodes: Vec::new() }
+    pub(crate) fn new(pass: Pass, keep: Keep) -> Self {
+        Self { pass: Arc::new(pass), keep, nodes: Vec::new() }
     }
 
     /// A tape of one block, beginning with `x`.
     fn of_block(&self, x: Arc<Buffer>, width: usize, keep: Keep) -> (Self, Slot) {
-        let mut tape = Self { pass: self.pass.clone(), buffers: self.buffers.clone(), keep, nodes: Vec::new() };
+        let mut tape = Self { pass: self.pass.clone(), keep, nodes: Vec::new() };
         let x = tape.push_shared(Op::Input, width, x);
         (tape, x)
     }

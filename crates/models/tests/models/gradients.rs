@@ -1,10 +1,10 @@
 //! Values and gradients of the whole decoder.
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 use stateset_domain::{NamedTensor, Stream};
-use stateset_models::{Autograd, Decoder, HostWeights, PackedBatch, Recording};
+use stateset_models::{Autograd, Decoder, HostWeights, PackedBatch, Recording, Variable};
 
 use crate::composed::Composed;
 use crate::{batch, tokens, weights};
@@ -34,14 +34,14 @@ fn differentiated(model: &Autograd, batch: &PackedBatch, upstream: &[f64]) -> Re
 /// The gradient of every weight, from that of what was put on the states.
 pub(crate) fn pulled(model: &Autograd, recording: &Recording, back: &GradStore) -> Result<Decoder<Vec<f32>>> {
     // What a tied head pulls comes apart from what the trunk pulls.
-    let direct = |var: &Var| match back.get(var.as_tensor()) {
+    let direct = |learnt: &Variable| match back.get(learnt.var.as_tensor()) {
         Some(gradient) => gradient.flatten_all()?.to_vec1(),
-        None => Ok(vec![0.0; var.elem_count()]),
+        None => Ok(vec![0.0; learnt.len()]),
     };
-    let mut sums: Vec<Vec<f32>> = model.variables().iter().map(direct).collect::<Result<_>>()?;
+    let mut sums: Vec<Vec<f32>> = model.learnt().iter().map(direct).collect::<Result<_>>()?;
     recording.backward(back, &mut sums)?;
     let mut sums = sums.into_iter();
-    model.variables().try_map(|_| Ok(sums.next().unwrap()))
+    model.config().parameters().try_map(|_| Ok(sums.next().unwrap()))
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn values_and_gradients_are_those_of_the_composed_decoder() -> Result<()> {
         let distance = (found.to_dtype(DType::F64)? - &expected)?.abs()?.max_all()?.to_scalar::<f64>()?;
         assert!(distance < 1e-5, "values differ by {distance:e}");
 
-        let actual = HostWeights { config: weights.config.clone(), values }.to_tensors();
+        let actual = HostWeights::new(&weights.config, &values).to_tensors();
         let expected = weighted(&expected, &upstream)?.backward()?;
         for NamedTensor { name, data, .. } in actual {
             let expected = expected.get(&composed.variables[&name]).unwrap().flatten_all()?.to_vec1::<f64>()?;
@@ -79,7 +79,9 @@ fn a_head_on_detached_states_learns_the_same_without_keeping_logits() -> Result<
     let upstream = upstream(batch.targets.len());
     let [kept, made_again] = [&states, &states.detach()].map(|states| -> Result<Tensor> {
         let gradients = weighted(&model.log_probs_of(states, &batch, TEMPERATURE)?, &upstream)?.backward()?;
-        Ok(gradients.get(model.variables().head().as_tensor()).unwrap().clone())
+        let head = model.learnt().pop().unwrap();
+        assert_eq!(head.name, "lm_head.weight");
+        Ok(gradients.get(head.var.as_tensor()).unwrap().clone())
     });
     let (kept, made_again) = (kept?, made_again?);
     let largest = |tensor: &Tensor| tensor.abs()?.max_all()?.to_scalar::<f32>();
@@ -103,10 +105,7 @@ fn the_gradient_is_the_slope_along_random_directions() -> Result<()> {
         let moved = |sign: f64| {
             let mut stream = Stream::new(10 + direction);
             let mut shift = |x: &f32| (f64::from(*x) + sign * STEP * stream.normal()) as f32;
-            let Ok(values) = weights.values.try_map(|values| -> std::result::Result<_, std::convert::Infallible> {
-                Ok(values.iter().map(&mut shift).collect())
-            });
-            HostWeights { config: weights.config.clone(), values }
+            weights.map(|values| values.iter().map(&mut shift).collect())
         };
         let slope = (loss(&moved(1.0))? - loss(&moved(-1.0))?) / (2.0 * STEP);
         let mut stream = Stream::new(10 + direction);
@@ -194,7 +193,7 @@ fn a_recording_can_be_walked_back_again() -> Result<()> {
     let recording = model.record(&batch)?;
     let loss = model.log_probs_of(recording.states(), &batch, 1.0)?.sum_all()?;
     let walk = || -> Result<Vec<Vec<f32>>> {
-        let mut sums = model.variables().iter().map(|var| vec![0.0; var.elem_count()]).collect::<Vec<_>>();
+        let mut sums = model.learnt().iter().map(|it| vec![0.0; it.len()]).collect::<Vec<_>>();
         recording.backward(&loss.backward()?, &mut sums)?;
         Ok(sums)
     };

@@ -11,6 +11,7 @@ mod families;
 mod family_gradients;
 mod fixture;
 mod gradients;
+mod halves;
 mod mxfp4;
 mod packing;
 mod pretrained;
@@ -49,13 +50,9 @@ fn llama(tied: bool) -> LlamaConfig {
 
 /// Weights large enough for distributions that are far from uniform, with norms that are not 1.
 fn weights(tied: bool) -> HostWeights {
-    let mut weights = HostWeights::random(&config(tied), 0.15, Stream::new(1));
     let mut noise = Stream::new(2);
-    let Ok(values) = weights.values.try_map(|values| -> Result<Vec<f32>, std::convert::Infallible> {
-        Ok(values.iter().map(|x| x + (0.1 * noise.normal()) as f32).collect())
-    });
-    weights.values = values;
-    weights
+    HostWeights::random(&config(tied), 0.15, Stream::new(1))
+        .map(|values| values.iter().map(|x| x + (0.1 * noise.normal()) as f32).collect())
 }
 
 /// `length` tokens below the vocabulary that depend on `seed` alone.

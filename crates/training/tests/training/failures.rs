@@ -1,7 +1,7 @@
 //! Steps that cannot be taken leave the weights as they were, to the bit.
 
 use stateset_domain::{Group, Learner, LearnerError};
-use stateset_models::{HostWeights, Pretrained};
+use stateset_models::Pretrained;
 use stateset_training::PolicyLearner;
 
 use crate::{BASE, group, groups, learner, settings};
@@ -63,10 +63,8 @@ fn a_spoilt_gradient_skips_one_step_and_moves_nothing() {
 
 #[test]
 fn weights_that_are_not_finite_skip_the_step() {
-    let Ok(values) = BASE.weights.values.try_map(|values| -> Result<_, std::convert::Infallible> {
-        Ok(values.iter().enumerate().map(|(i, x)| if i == 7 { f32::NAN } else { *x }).collect())
-    });
-    let weights = HostWeights { config: BASE.weights.config.clone(), values };
+    let spoilt = |(i, x): (usize, &f32)| if i == 7 { f32::NAN } else { *x };
+    let weights = BASE.weights.map(|values| values.iter().enumerate().map(spoilt).collect());
     let mut learner = PolicyLearner::new(Pretrained { weights, ..BASE.clone() }, settings()).unwrap();
     let before = learner.snapshot().unwrap();
     let report = learner.step(&groups()).unwrap();
