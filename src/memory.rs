@@ -2,35 +2,23 @@
 
 use anyhow::{Context, Result};
 use stateset_algorithms::{Algorithm, Network};
-use stateset_models::ModelConfig;
+use stateset_models::HostWeights;
 use stateset_training::{Demand, MemoryPlan, Serving};
 
 use crate::config::Config;
 use crate::runtime::{STEP_TOKENS, undoable};
 
-/// Copies of a run's weights as they were loaded: what new learners are made from, and what the learner makes checkpoints of.
-const LOADED: usize = 2;
-
-/// What training a decoder of shape `model` as `config` says is made of.
+/// What training a decoder of these `weights` as `config` says is made of.
 ///
 /// # Errors
 /// If the configured adapter does not fit the decoder.
-pub(crate) fn demand(config: &Config, model: &ModelConfig) -> Result<Demand> {
+pub(crate) fn demand(config: &Config, weights: &HostWeights) -> Result<Demand> {
     let training = &config.training;
     let criticised = matches!(training.algorithm, Algorithm::Ppo | Algorithm::A2c | Algorithm::Trpo);
-    let trunks = if criticised && training.critic.network == Network::Separate { 2 } else { 1 };
-    let numbers: usize = model.parameters().iter().map(|parameter| parameter.len()).sum();
-    let learnt = match &training.lora {
-        Some(lora) => lora.adapter().learnt(model)?,
-        None => numbers,
-    };
     Ok(Demand {
-        // A critic's own decoder is learnt whole.
-        trained: learnt + (trunks - 1) * numbers,
-        trunks,
-        // What an adapter is learnt on is the reference.
-        reference: training.lora.is_none(),
-        loaded: LOADED,
+        loaded: weights.bytes() as u64,
+        adapter: training.lora.as_ref().map(|lora| lora.adapter().learnt(&weights.config)).transpose()?,
+        critic: criticised && training.critic.network == Network::Separate,
         undoable: undoable(config),
         saves: true,
         micro_batch_tokens: training.micro_batch_tokens,
@@ -49,9 +37,9 @@ pub(crate) fn demand(config: &Config, model: &ModelConfig) -> Result<Demand> {
 ///
 /// # Errors
 /// [`NothingFits`](stateset_training::NothingFits) if not even the least does; if the configured adapter does not fit the decoder.
-pub(crate) fn within_budget(config: &Config, model: &ModelConfig) -> Result<Option<(Config, MemoryPlan)>> {
+pub(crate) fn within_budget(config: &Config, weights: &HostWeights) -> Result<Option<(Config, MemoryPlan)>> {
     let training = &config.training;
-    let Some(budget) = training.memory_budget else { return Ok(None) };
+    let (Some(budget), model) = (training.memory_budget, &weights.config) else { return Ok(None) };
     let longest = config.agent.max_context.min(model.max_position_embeddings);
     let together = if training.algorithm == Algorithm::Dpo { 2 } else { 1 };
     let conversations = match (training.is_offline(), training.algorithm) {
@@ -60,7 +48,7 @@ pub(crate) fn within_budget(config: &Config, model: &ModelConfig) -> Result<Opti
         (true, _) => training.sft.batch,
     };
     let (fewest, most) = (together * longest, conversations.saturating_mul(longest));
-    let fitting = demand(config, model)?
+    let fitting = demand(config, weights)?
         .within(model, budget, fewest..=most)
         .context("`training.memory_budget` is too small for this model")?;
     let mut within = config.clone();
@@ -76,8 +64,8 @@ mod tests {
     use super::*;
     use crate::config::Lora;
 
-    fn tiny() -> ModelConfig {
-        crate::model::load(crate::model::BUILTIN).unwrap().weights.config
+    fn tiny() -> HostWeights {
+        crate::model::load(crate::model::BUILTIN).unwrap().weights
     }
 
     fn with_budget(budget: u64) -> Config {
@@ -108,7 +96,7 @@ mod tests {
                 activation_checkpointing,
                 ..demand(&Config::default(), &model).unwrap()
             };
-            least.plan(&model).total()
+            least.plan(&model.config).total()
         };
         let (with, without) = (least(true), least(false));
         assert!(with < without);
@@ -129,8 +117,7 @@ mod tests {
         let whole = demand(&config, &model).unwrap();
         config.training.lora = Some(Lora { rank: 4, ..Lora::default() });
         let adapter = demand(&config, &model).unwrap();
-        assert!(adapter.trained * 10 < whole.trained && !adapter.reference);
-        assert!(adapter.plan(&model).total() < whole.plan(&model).total());
+        assert!(adapter.plan(&model.config).total() < whole.plan(&model.config).total());
     }
 
     #[test]

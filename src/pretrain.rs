@@ -6,7 +6,7 @@
 use anyhow::{Context, Result};
 use serde_json::json;
 use stateset_chat::{ChatFormat, PLAIN};
-use stateset_domain::{Artifact, Split, Stream};
+use stateset_domain::{Artifact, NamedTensor, Split, Stream};
 use stateset_environments::{DomainSpec, Environment, Ladder};
 use stateset_models::{HfTokenizer, HostWeights, LlamaConfig, train_tokenizer, write_tensors};
 use stateset_training::{Demonstration, OptimizerSettings, Supervised, SupervisedReport, SupervisedSettings};
@@ -49,7 +49,7 @@ pub fn pretrain(
         let report = rayon_scope(|| training.step(&batch)).with_context(|| format!("pre-training step {step}"))?;
         on_step(step, &report);
     }
-    files(&llama, tokenizer_json, &training.weights()?)
+    files(&llama, tokenizer_json, &training.tensors()?)
 }
 
 fn supervised(settings: &Pretraining) -> SupervisedSettings {
@@ -93,7 +93,7 @@ fn model_config(settings: &Pretraining, tokens: usize, end: u32) -> LlamaConfig 
     }
 }
 
-fn files(config: &LlamaConfig, tokenizer_json: Vec<u8>, weights: &HostWeights) -> Result<Vec<Artifact>> {
+fn files(config: &LlamaConfig, tokenizer_json: Vec<u8>, weights: &[NamedTensor]) -> Result<Vec<Artifact>> {
     let tokenizer_config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": SPECIAL[5],
@@ -106,7 +106,7 @@ fn files(config: &LlamaConfig, tokenizer_json: Vec<u8>, weights: &HostWeights) -
         file("config.json", serde_json::to_vec_pretty(config)?),
         file("tokenizer.json", tokenizer_json),
         file("tokenizer_config.json", serde_json::to_vec_pretty(&tokenizer_config)?),
-        file("model.safetensors", write_tensors(&weights.to_tensors())?),
+        file("model.safetensors", write_tensors(weights)?),
     ])
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 use stateset_domain::{Group, GroupId, Learner, PolicyVersion, Purpose, StepReport, Trajectory};
-use stateset_models::{LoraConfig, ModelConfig, Pretrained};
+use stateset_models::{HostWeights, LoraConfig, ModelConfig, Pretrained};
 use stateset_training::{Demand, MemoryPlan, PolicyLearner};
 
 use super::measure::{Listener, Progress, Repeats};
@@ -54,16 +54,15 @@ impl Learning {
     }
 
     /// What such a step takes of memory.
-    fn plan(self, workload: &Workload, config: &ModelConfig) -> Result<MemoryPlan> {
+    fn plan(self, workload: &Workload, weights: &HostWeights) -> Result<MemoryPlan> {
         let demand = Demand {
-            loaded: 1,
             undoable: false,
             saves: false,
             micro_batch_tokens: self.micro_batch_tokens.min(workload.tokens()),
             serving: None,
-            ..demand(&self.config(), config)?
+            ..demand(&self.config(), weights)?
         };
-        Ok(demand.plan(config))
+        Ok(demand.plan(&weights.config))
     }
 
     /// Operations of a step over `workload`: a gradient costs twice its forward pass, or once where weights are frozen (what an adapter adds
@@ -93,7 +92,9 @@ pub(crate) fn step(
         return Err(Refused(told.into()).into());
     }
     listener(Progress::Preparing);
-    let mut learner = learning.learner(shape.model(&config, workload.seed)?)?;
+    let model = shape.model(&config, workload.seed)?;
+    let planned_bytes = learning.plan(workload, &model.weights)?.total();
+    let mut learner = learning.learner(model)?;
     let laps = repeats.run(&["step"], listener, |repetition, watch| {
         let version = PolicyVersion(repetition as u64);
         let mut conversations = workload.finished(repetition, config.vocab_size, version);
@@ -108,7 +109,7 @@ pub(crate) fn step(
     let mut settings = settings(shape, workload);
     settings.insert("beta".into(), json!(learning.beta));
     settings.insert("micro_batch_tokens".into(), json!(learning.micro_batch_tokens));
-    settings.insert("planned_bytes".into(), json!(learning.plan(workload, &config)?.total()));
+    settings.insert("planned_bytes".into(), json!(planned_bytes));
     settings.insert("lora".into(), json!(learning.lora));
     let measured = Measured {
         bench: "step",

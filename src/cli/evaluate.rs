@@ -13,7 +13,7 @@ use stateset_models::Pretrained;
 
 use crate::report::Measure;
 use crate::run_folder::{RunFiles, RunFolder, write_whole};
-use crate::{Recorded, Runtime};
+use crate::{Recorded, Runtime, model};
 
 /// Options of `evaluate`.
 #[derive(Debug, Args)]
@@ -58,7 +58,7 @@ impl Trained {
         let domain = DomainSpec::from_yaml(text)?;
         let checkpoint = Recorded::checkpoint(files)?;
         let checkpoint = checkpoint.with_context(|| format!("{} has no checkpoint yet", files.folder().display()))?;
-        let policy = Pretrained::from_files(checkpoint.artifacts)?;
+        let policy = model::of_checkpoint(checkpoint.artifacts)?;
         Ok(Self { recorded, step: checkpoint.progress.step, policy, domain })
     }
 }

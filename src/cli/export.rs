@@ -7,13 +7,11 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use stateset_domain::Artifact;
-use stateset_models::{
-    ADAPTER_CONFIG, ADAPTER_WEIGHTS, COMPANIONS, HostAdapter, Pretrained, REQUIRED, Storage, StoredDtype,
-};
+use stateset_models::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, COMPANIONS, HostAdapter, REQUIRED, Storage, StoredDtype};
 
-use crate::RunFolder;
 use crate::resume::Recorded;
 use crate::run_folder::write_whole;
+use crate::{RunFolder, model};
 
 /// Options of `export`.
 #[derive(Debug, Args)]
@@ -82,14 +80,14 @@ fn adapter(artifacts: &[Artifact], base: &str) -> Result<Vec<Artifact>> {
     Ok(HostAdapter::from_files(&model, &held)?.to_files(base)?)
 }
 
-/// The weights in a checkpoint, an adapter's among them, and what belongs to a model beside.
+/// The weights in a checkpoint, an adapter made part of them, and what belongs to a model beside.
 fn whole(artifacts: Vec<Artifact>, dtype: Dtype) -> Result<Vec<Artifact>> {
-    let policy = Pretrained::from_files(artifacts)?;
+    let policy = model::of_checkpoint(artifacts)?;
     let (stored, name) = match dtype {
         Dtype::F32 => (StoredDtype::F32, "float32"),
         Dtype::Bf16 => (StoredDtype::Bf16, "bfloat16"),
     };
-    let mut files = policy.to_files(&policy.weights, Storage { dtype: stored, ..Storage::default() })?;
+    let mut files = policy.to_files(&policy.weights.to_tensors(), Storage { dtype: stored, ..Storage::default() })?;
     let known = |file: &Artifact| REQUIRED.iter().chain(&COMPANIONS).any(|name| file.name == *name);
     files.retain(|file| known(file) || file.name.starts_with("model"));
     for file in files.iter_mut().filter(|file| file.name == "config.json") {

@@ -243,7 +243,7 @@ impl RuntimeBuilder {
                 let given = given(&config, &model, domain.as_ref())?;
                 digest = given.as_ref().and_then(|given| given.digest.clone());
                 // The run is known by what its file says, not by what that comes to.
-                let settled = within_budget(&config, &model.weights.config)?.map(|(settled, plan)| {
+                let settled = within_budget(&config, &model.weights)?.map(|(settled, plan)| {
                     memory = Some(plan);
                     settled
                 });
@@ -415,6 +415,7 @@ pub(crate) fn learner_settings(config: &Config) -> LearnerSettings {
         activation_checkpointing: training.activation_checkpointing,
         adapter: training.lora.as_ref().map(|lora| Adaptation {
             config: lora.adapter(),
+            base: model::absolute(&config.agent.model),
             stream: Stream::new(config.run.seed).fork(u64::from_le_bytes(*b"adapters")),
         }),
         undoable: undoable(config),

@@ -107,9 +107,41 @@ async fn what_an_adapter_has_learnt_leaves_as_an_adapter_and_as_weights() {
     });
     let adapter = stateset_models::HostAdapter::from_files(&base.weights.config, &files).unwrap();
     assert_eq!(stateset_domain::PolicySnapshot::digest_of(&adapter.to_tensors()), digest);
-    assert!(adapter.merged(&base.weights).to_tensors() == merged.weights.to_tensors());
+    let same = |a: &HostWeights, b: &HostWeights| a.to_tensors() == b.to_tensors();
+    assert!(same(&adapter.merged(&base.weights), &merged.weights));
+    assert!(same(&load("adapter").weights, &merged.weights), "an adapter's folder is a model too");
     let told = stderr(&expect(1, &mut export("adapter")));
     assert!(told.contains("exists already"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adapter_is_kept_apart_from_its_model_and_misses_it_when_it_changes() {
+    let lab = Lab::new();
+    let model = lab.runs().join("model");
+    std::fs::create_dir_all(&model).unwrap();
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(folder("qwen2").join(name), model.join(name)).unwrap();
+    }
+    let named = format!("agent.model={}", model.display());
+    let sets = [&named, "training.lora.rank=2", "training.steps=2", "agent.sampling.max_tokens=6"];
+    expect(0, lab.train().args(sets.iter().flat_map(|set| ["--set", set])));
+    let checkpoint = lab.runs().join("small/checkpoints/step-000002");
+    assert!(!checkpoint.join("model.safetensors").exists() && checkpoint.join("adapter_model.safetensors").exists());
+    let evaluate = || {
+        let mut command = stateset();
+        command.arg("evaluate").arg(lab.runs().join("small")).args(["--num-episodes", "4"]);
+        command
+    };
+    expect(0, &mut evaluate());
+    let weights = std::fs::read(model.join("model.safetensors")).unwrap();
+    let mut others = weights.clone();
+    *others.last_mut().unwrap() ^= 1;
+    std::fs::write(model.join("model.safetensors"), others).unwrap();
+    let told = stderr(&expect(1, &mut evaluate()));
+    assert!(told.contains("not those that the adapter was learnt on"), "{told}");
+    std::fs::remove_file(model.join("model.safetensors")).unwrap();
+    let told = stderr(&expect(1, &mut evaluate()));
+    assert!(told.contains(&format!("cannot load {}, which the adapter is for", model.display())), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, InplaceOp1, Result, Tensor, Var};
 use stateset_kernels::cpu::{Packed, Rope};
 
-use stateset_domain::Stream;
+use stateset_domain::{NamedTensor, Stream};
 
 use crate::adapter::{Factors, HostAdapter, LoraConfig};
 use crate::buffers::Buffers;
@@ -193,20 +193,20 @@ impl Autograd {
         &self.config
     }
 
-    /// The weights as they are now, an adapter made part of them. Those that are frozen and stay as they are are shared.
+    /// What there is to be learnt as tensors, by their Hugging Face names: the factors of an adapter if there is one, all weights if there is
+    /// none.
     ///
     /// # Errors
     /// If a tensor cannot be read.
-    pub fn weights(&self) -> Result<HostWeights> {
-        let values = self.weights.try_map(|held| match held {
-            Held::Learnt(var) => with_floats(var, |values| Arc::new(Stored::from(values.to_vec()))),
-            Held::Frozen { values, .. } => Ok(values.clone()),
-        })?;
-        let weights = HostWeights { config: ModelConfig::clone(&self.config), values };
-        Ok(match self.adapter()? {
-            None => weights,
-            Some(adapter) => adapter.merged(&weights),
-        })
+    pub fn tensors(&self) -> Result<Vec<NamedTensor>> {
+        if let Some(adapter) = self.adapter()? {
+            return Ok(adapter.to_tensors());
+        }
+        let mut tensors = Vec::new();
+        for (parameter, held) in self.config.parameters().iter().zip(self.weights.iter()) {
+            tensors.extend(held.with(&self.buffers, |values| parameter.tensors(values))?);
+        }
+        Ok(tensors)
     }
 
     /// The last state of every row that predicts a scored token `[scored, hidden]`. No gradient leads through it.

@@ -3,6 +3,8 @@
 //! Inside, projections that are always used together are one matrix (queries, keys and values; gate and up; experts above one another).
 //! Outside, in files and snapshots, every tensor has its Hugging Face name and shape.
 
+use stateset_domain::NamedTensor;
+
 use crate::config::{Experts as Mixture, HeadNorm, LayerKind, Norms, Packing};
 use crate::decoder::{Experts, Feed, Layer, Linear};
 use crate::{Decoder, ModelConfig};
@@ -82,6 +84,17 @@ impl Parameter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Its parts, of which `values` are the numbers.
+    pub(crate) fn tensors(&self, mut values: &[f32]) -> Vec<NamedTensor> {
+        let tensor = |part: &Part| {
+            let (own, rest) = values.split_at(part.shape.iter().product());
+            values = rest;
+            let data = if self.order == Order::Same { own.into() } else { self.outside(own).into() };
+            NamedTensor { name: part.name.clone(), shape: part.shape.clone(), data }
+        };
+        self.parts.iter().map(tensor).collect()
     }
 
     /// A part's numbers in the order they have inside.

@@ -11,7 +11,7 @@ use stateset_domain::NamedTensor;
 use stateset_kernels::cpu::{Numbers, Panels};
 
 use crate::adapter::{Factors, HostAdapter};
-use crate::weights::parts_of;
+use crate::weights::stacked;
 use crate::{Decoder, HostWeights, ModelConfig, Parameter, Stored, WeightError};
 
 /// Weights laid out, at one version. A copy shares them.
@@ -56,11 +56,11 @@ impl ServedWeights {
     /// [`WeightError`], naming the tensor.
     pub fn new(config: &ModelConfig, tensors: &[NamedTensor]) -> Result<Self, WeightError> {
         let mut layout = Layout::of(config);
-        let lay_out = |parts: &Vec<Cow<'_, [f32]>>| {
+        let lay_out = |parts: Vec<Cow<'_, [f32]>>| {
             let numbers: Vec<Numbers<'_>> = parts.iter().map(|part| Numbers::F32(part)).collect();
-            Ok(layout.next(&numbers, || Arc::new(parts.concat().into())))
+            layout.next(&numbers, || Arc::new(parts.concat().into()))
         };
-        parts_of(config, tensors)?.try_map(lay_out).map(Self)
+        stacked(config, tensors, lay_out).map(Self)
     }
 
     /// Lays out `weights`. Embeddings are shared.

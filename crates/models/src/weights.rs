@@ -1,11 +1,12 @@
 //! A decoder's weights in host memory.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use stateset_domain::{NamedTensor, Stream};
+use rayon::prelude::*;
+use stateset_domain::{NamedTensor, PolicySnapshot, Stream, sha256_hex};
 use thiserror::Error;
 
 use crate::parameters::{Begins, Order};
@@ -57,6 +58,18 @@ impl HostWeights {
         Self { config: self.config.clone(), values }
     }
 
+    /// A digest of the shape and of every weight, 64 hexadecimal digits.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let parameters = self.config.parameters();
+        let each: Vec<_> = parameters.iter().zip(self.values.iter()).collect();
+        let digest = |(parameter, values): &(&Parameter, &Arc<Stored>)| {
+            PolicySnapshot::digest_of(&parameter.tensors(&values.to_f32())).to_string()
+        };
+        let digests: Vec<String> = each.par_iter().map(digest).collect();
+        sha256_hex(digests.concat().as_bytes())
+    }
+
     /// Bytes that they take.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -88,8 +101,22 @@ impl HostWeights {
     /// # Errors
     /// [`WeightError`], naming the tensor.
     pub fn from_tensors(config: &ModelConfig, tensors: &[NamedTensor]) -> Result<Self, WeightError> {
-        let stack = |parts: &Vec<Cow<'_, [f32]>>| Ok(held(parts.concat()));
-        Ok(Self { config: config.clone(), values: parts_of(config, tensors)?.try_map(stack)? })
+        let values = stacked(config, tensors, |parts| held(parts.concat()))?;
+        Ok(Self { config: config.clone(), values })
+    }
+
+    /// The same, of tensors that `read` gives the shape and the numbers of, one of `names` at a time.
+    pub(crate) fn gather<'a, E: From<WeightError>>(
+        config: &ModelConfig,
+        names: impl Iterator<Item = &'a str>,
+        mut read: impl FnMut(&'a str) -> Result<(Vec<usize>, Vec<f32>), E>,
+    ) -> Result<Self, E> {
+        let read = |name| read(name).map(|(shape, values)| (shape, Cow::Owned(values)));
+        let values = gathered(config, names, read, |mut parts| match parts.pop() {
+            Some(whole) if parts.is_empty() => held(whole.into_owned()),
+            last => held(parts.into_iter().chain(last).collect::<Vec<_>>().concat()),
+        })?;
+        Ok(Self { config: config.clone(), values })
     }
 
     /// The weights under their Hugging Face names.
@@ -97,14 +124,7 @@ impl HostWeights {
     pub fn to_tensors(&self) -> Vec<NamedTensor> {
         let mut tensors = Vec::new();
         for (parameter, values) in self.config.parameters().iter().zip(self.values.iter()) {
-            let values = values.to_f32();
-            let mut values = &*values;
-            for part in &parameter.parts {
-                let (own, rest) = values.split_at(part.shape.iter().product());
-                let data = if parameter.order == Order::Same { own.into() } else { parameter.outside(own).into() };
-                tensors.push(NamedTensor { name: part.name.clone(), shape: part.shape.clone(), data });
-                values = rest;
-            }
+            tensors.extend(parameter.tensors(&values.to_f32()));
         }
         tensors
     }
@@ -114,32 +134,45 @@ fn held(values: Vec<f32>) -> Arc<Stored> {
     Arc::new(values.into())
 }
 
-/// What each weight of a decoder is stacked from, in the order of the inside; all of `tensors` belong to one.
-pub(crate) fn parts_of<'a>(
+/// A decoder of what `stack` makes of the parts that each weight has, in the order of the inside. `read` gives the shape and the numbers
+/// of one of `names`, all of which belong to the decoder.
+pub(crate) fn gathered<'a, W, E: From<WeightError>>(
     config: &ModelConfig,
-    tensors: &'a [NamedTensor],
-) -> Result<Decoder<Vec<Cow<'a, [f32]>>>, WeightError> {
-    let mut by_name: BTreeMap<_, _> = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
-    let parameters = config.parameters();
-    let found = parameters.try_map(|parameter| {
+    names: impl Iterator<Item = &'a str>,
+    mut read: impl FnMut(&'a str) -> Result<(Vec<usize>, Cow<'a, [f32]>), E>,
+    mut stack: impl FnMut(Vec<Cow<'a, [f32]>>) -> W,
+) -> Result<Decoder<W>, E> {
+    let mut left: BTreeSet<&str> = names.collect();
+    let gathered = config.parameters().try_map(|parameter| {
         let mut parts = Vec::with_capacity(parameter.parts.len());
         for part in &parameter.parts {
-            let missing = || WeightError::Missing(part.name.clone());
-            let tensor = by_name.remove(part.name.as_str()).ok_or_else(missing)?;
-            if tensor.shape != part.shape {
-                let (name, found, expected) = (part.name.clone(), tensor.shape.clone(), part.shape.clone());
-                return Err(WeightError::Shape { name, found, expected });
+            let name = left.take(part.name.as_str()).ok_or_else(|| WeightError::Missing(part.name.clone()))?;
+            let (found, values) = read(name)?;
+            if found != part.shape {
+                let (name, expected) = (part.name.clone(), part.shape.clone());
+                return Err(WeightError::Shape { name, found, expected }.into());
             }
-            let values = &*tensor.data;
-            parts.push(if parameter.order == Order::Same { values.into() } else { parameter.inside(values).into() });
+            let same = parameter.order == Order::Same;
+            parts.push(if same { values } else { parameter.inside(&values).into() });
         }
-        Ok(parts)
+        Ok::<W, E>(stack(parts))
     })?;
     // Frequencies follow from the configuration; old files hold them all the same. A tied head is the embedding.
     let known =
         |name: &str| name.ends_with("rotary_emb.inv_freq") || (config.tie_word_embeddings && name == "lm_head.weight");
-    match by_name.keys().find(|name| !known(name)) {
-        Some(stray) => Err(WeightError::Unknown((*stray).into())),
-        None => Ok(found),
+    match left.iter().find(|name| !known(name)) {
+        Some(stray) => Err(WeightError::Unknown((*stray).into()).into()),
+        None => Ok(gathered),
     }
+}
+
+/// The same, of tensors in memory.
+pub(crate) fn stacked<'a, W>(
+    config: &ModelConfig,
+    tensors: &'a [NamedTensor],
+    stack: impl FnMut(Vec<Cow<'a, [f32]>>) -> W,
+) -> Result<Decoder<W>, WeightError> {
+    let by_name: BTreeMap<_, _> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    let read = |name| Ok((by_name[name].shape.clone(), Cow::Borrowed(&*by_name[name].data)));
+    gathered(config, by_name.keys().copied(), read, stack)
 }

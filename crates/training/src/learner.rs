@@ -1,11 +1,12 @@
 //! The learner: groups in, a better policy out.
 
-use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
+
 use stateset_algorithms::{Adapted, Schedule, Staleness};
 use stateset_domain::{
     Adjustments, Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport, Stream,
 };
-use stateset_models::{Autograd, HostAdapter, LoraConfig, Pretrained, Storage, read_tensors, write_tensors};
+use stateset_models::{Autograd, HostAdapter, LoraConfig, Pretrained};
 
 use crate::batch::Batch;
 use crate::critic::{Critic, CriticState};
@@ -45,13 +46,16 @@ pub struct LearnerSettings {
 pub struct Adaptation {
     /// How the decoder is adapted.
     pub config: LoraConfig,
+    /// The name of the decoder, for whoever finds the adapter.
+    pub base: String,
     /// What its factors are drawn from.
     pub stream: Stream,
 }
 
 /// Trains a decoder on groups of episodes, or on what is given in their place.
 pub struct PolicyLearner {
-    base: Pretrained,
+    pub(crate) base: Pretrained,
+    pub(crate) base_digest: OnceLock<String>,
     /// What it learns from in place of episodes, if that is given.
     pub(crate) offline: Option<Offline>,
     pub(crate) model: Autograd,
@@ -68,7 +72,7 @@ pub struct PolicyLearner {
     pub(crate) kl_coef: f64,
     pub(crate) adapted: Adapted,
     /// What there was before the last step, if it can be taken back.
-    before: Option<Standing>,
+    pub(crate) before: Option<Standing>,
     pub(crate) step: u64,
     /// Whether the next gradient is to be no number.
     pub(crate) spoilt: bool,
@@ -82,33 +86,18 @@ pub(crate) struct Made {
 }
 
 /// What a step moves.
-struct Standing {
+pub(crate) struct Standing {
     values: Vec<Vec<f32>>,
     optimizer: Optimizer,
     critic: Option<CriticState>,
     adapted: Adapted,
 }
 
-/// The learner's own line in a checkpoint.
-#[derive(Serialize, Deserialize)]
-struct State {
-    step: u64,
-    optimizer_updates: u64,
-    #[serde(default)]
-    critic_updates: u64,
-    #[serde(flatten)]
-    adapted: Adapted,
-}
-
-const OPTIMIZER: &str = "optimizer.safetensors";
-const CRITIC: &str = "critic.safetensors";
-const STATE: &str = "learner.json";
-
-fn compute(error: candle_core::Error) -> LearnerError {
+pub(crate) fn compute(error: candle_core::Error) -> LearnerError {
     LearnerError::Compute(error.to_string())
 }
 
-fn state(error: impl std::fmt::Display) -> LearnerError {
+pub(crate) fn state(error: impl std::fmt::Display) -> LearnerError {
     LearnerError::State(error.to_string())
 }
 
@@ -120,7 +109,7 @@ impl PolicyLearner {
     pub fn new(base: Pretrained, settings: LearnerSettings) -> Result<Self, LearnerError> {
         let model = match &settings.adapter {
             None => Autograd::new(&base.weights),
-            Some(Adaptation { config, stream }) => {
+            Some(Adaptation { config, stream, .. }) => {
                 let fresh = HostAdapter::fresh(&base.weights.config, config.clone(), *stream).map_err(state)?;
                 Autograd::adapted(&base.weights, fresh)
             }
@@ -139,6 +128,7 @@ impl PolicyLearner {
         let made = Made { temperature, kl_coef: objective.kl_coef(), entropy_coef: objective.entropy_coef() };
         Ok(Self {
             base,
+            base_digest: OnceLock::new(),
             offline: None,
             model,
             critic,
@@ -243,57 +233,14 @@ impl Learner for PolicyLearner {
     }
 
     fn snapshot(&self) -> Result<PolicySnapshot, LearnerError> {
-        let tensors = match self.model.adapter().map_err(compute)? {
-            None => self.model.weights().map_err(compute)?.to_tensors(),
-            Some(adapter) => adapter.to_tensors(),
-        };
-        Ok(PolicySnapshot::new(PolicyVersion(self.step), tensors))
+        Ok(PolicySnapshot::new(PolicyVersion(self.step), self.model.tensors().map_err(compute)?))
     }
 
     fn save(&self) -> Result<Vec<Artifact>, LearnerError> {
-        let mut files =
-            self.base.to_files(&self.model.weights().map_err(compute)?, Storage::default()).map_err(state)?;
-        if let Some(adapter) = self.model.adapter().map_err(compute)? {
-            files.extend(adapter.to_files("base").map_err(state)?);
-        }
-        let bytes = write_tensors(&self.optimizer.to_tensors()).map_err(state)?;
-        files.push(Artifact { name: OPTIMIZER.into(), bytes });
-        let Self { step, adapted, .. } = *self;
-        let mut own = State { step, optimizer_updates: self.optimizer.updates(), critic_updates: 0, adapted };
-        if let Some(critic) = &self.critic {
-            let (bytes, updates) = critic.save()?;
-            files.push(Artifact { name: CRITIC.into(), bytes });
-            own.critic_updates = updates;
-        }
-        files.push(Artifact { name: STATE.into(), bytes: serde_json::to_vec_pretty(&own).map_err(state)? });
-        Ok(files)
+        self.saved()
     }
 
     fn restore(&mut self, artifacts: &[Artifact]) -> Result<(), LearnerError> {
-        let file = |name: &str| {
-            let found = artifacts.iter().find(|artifact| artifact.name == name);
-            found.map(|artifact| artifact.bytes.as_slice()).ok_or_else(|| state(format!("{name} is missing")))
-        };
-        let saved: State = serde_json::from_slice(file(STATE)?).map_err(state)?;
-        let averages = read_tensors(file(OPTIMIZER)?).map_err(state)?;
-        let model = Pretrained::from_files(artifacts.to_vec()).map_err(state)?;
-        if model.weights.config != self.base.weights.config {
-            return Err(state("config.json describes another model"));
-        }
-        let learnt: Vec<Vec<f32>> = match &self.settings.adapter {
-            None => model.weights.values.iter().map(|it| it.to_f32().into_owned()).collect(),
-            Some(_) => {
-                let adapter = HostAdapter::from_files(&model.weights.config, artifacts).map_err(state)?;
-                adapter.factors.into_iter().flat_map(|it| [it.a, it.b]).collect()
-            }
-        };
-        write(&self.model.learnt(), &learnt).map_err(compute)?;
-        self.optimizer.restore(&averages, saved.optimizer_updates)?;
-        if let Some(critic) = &mut self.critic {
-            critic.restore(file(CRITIC)?, saved.critic_updates)?;
-        }
-        self.before = None;
-        (self.step, self.adapted) = (saved.step, saved.adapted);
-        Ok(())
+        self.restored(artifacts)
     }
 }

@@ -4,8 +4,8 @@
 //! tape of a forward pass keeps of every token for the way back. A [`MemoryPlan`] is their sum, part by part, of what is held at once at
 //! the worst moment of a step; [`Demand::within`] turns that around and asks for the most tokens of a forward pass that a budget allows.
 //!
-//! Every token of a forward pass is taken for one that is scored. What allocators hold beside is not counted: measured peaks were 3 to 17 %
-//! above the plan, so that a budget wants some room.
+//! Every token of a forward pass is taken for one that is scored. What allocators hold beside is not counted, so that a budget wants some
+//! room.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -15,20 +15,18 @@ use stateset_kernels::cpu::KEPT_LOGITS;
 use stateset_models::ModelConfig;
 use thiserror::Error;
 
-/// Bytes of a number: everything is f32.
+/// Bytes of a number: everything is f32, but for weights that are only read.
 const NUMBER: u64 = 4;
 
 /// What is to be trained, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
-    /// Numbers that the optimizer moves: all of the policy's, or those of its adapters.
-    pub trained: usize,
-    /// Decoders that learn: the policy, and a critic's if that has one of its own.
-    pub trunks: usize,
-    /// Whether the reference has weights of its own.
-    pub reference: bool,
-    /// Further copies of the weights that lie in memory as they were loaded.
-    pub loaded: usize,
+    /// Bytes of the weights as they were loaded. They are shared by the reference, by what an adapter is learnt on, and by whoever is made anew.
+    pub loaded: u64,
+    /// Numbers of the adapter that is learnt in place of the policy's weights, if one is.
+    pub adapter: Option<usize>,
+    /// Whether there is a critic with a decoder of its own.
+    pub critic: bool,
     /// Whether a step can be taken back.
     pub undoable: bool,
     /// Whether checkpoints are written.
@@ -88,37 +86,39 @@ impl Demand {
     /// What a step of a decoder of shape `config` holds.
     #[must_use]
     pub fn plan(&self, config: &ModelConfig) -> MemoryPlan {
-        let Self { trunks, reference, loaded, undoable, saves, micro_batch_tokens, activation_checkpointing, .. } =
-            *self;
-        let (weights, trained, tokens) = (weights(config), self.trained as u64, micro_batch_tokens as u64);
-        let copies = |count: usize| count as u64 * weights;
-        let kept = trunks as u64 * Widths::kept(config, activation_checkpointing);
+        let Self { loaded, adapter, critic, undoable, saves, micro_batch_tokens, activation_checkpointing, .. } = *self;
+        let (weights, tokens) = (weights(config), micro_batch_tokens as u64);
+        let policy = adapter.map_or(weights, |numbers| numbers as u64);
+        let trained = policy + if critic { weights } else { 0 };
+        let kept = if critic { 2 } else { 1 } * Widths::kept(config, activation_checkpointing);
         let embedding = (config.vocab_size * config.hidden_size) as u64;
-        // The gradient of the head is found whole, and then added.
-        let gradients = trained + embedding;
-        // A snapshot is copied twice on its way; a checkpoint is copied into bytes. Both happen between two gradients.
-        let handed_over = (2 * weights).max(if saves { weights + 4 * trained } else { 0 });
+        // The gradient of a head is found whole, and then added.
+        let gradients = trained + if adapter.is_none() { embedding } else { 0 };
+        // A checkpoint is copied into bytes: the policy, then what the optimizer keeps. Both it and a snapshot are made between two gradients.
+        let handed_over = if saves { (2 * policy).max(policy + 4 * trained) } else { policy };
+        let widened = if loaded < NUMBER * weights { largest_matrix(config) } else { 0 };
         let logits = (tokens * config.vocab_size as u64).min(KEPT_LOGITS as u64);
         let mut parts = vec![
-            ("weights as loaded", copies(loaded)),
-            ("weights that learn", copies(trunks)),
-            ("weights of the reference", copies(usize::from(reference))),
-            ("gradients", gradients),
-            ("optimizer", 2 * trained),
-            ("a step taken back", if undoable { 3 * trained } else { 0 }),
-            ("snapshots and checkpoints", handed_over.saturating_sub(gradients)),
-            ("activations kept", tokens * kept),
-            ("activations at work", tokens * Widths::at_work(config)),
-            ("logits", logits),
+            ("weights as loaded", loaded),
+            ("weights that learn", NUMBER * trained),
+            ("weights at work", NUMBER * widened),
+            ("gradients", NUMBER * gradients),
+            ("optimizer", NUMBER * 2 * trained),
+            ("a step taken back", if undoable { NUMBER * 3 * trained } else { 0 }),
+            ("snapshots and checkpoints", NUMBER * handed_over.saturating_sub(gradients)),
+            ("activations kept", NUMBER * tokens * kept),
+            ("activations at work", NUMBER * tokens * Widths::at_work(config)),
+            ("logits", NUMBER * logits),
         ];
         if let Some(serving) = &self.serving {
             // While new weights are laid out, the old ones still serve, and the snapshot is there for whoever is started anew.
             let tied = if config.tie_word_embeddings { embedding } else { 0 };
-            parts.push(("weights of the sampler", 2 * (weights + tied) + weights));
-            parts.push(("keys and values", serving.keys_and_values(config)));
-            parts.push(("sampler at work", serving.at_work(config)));
+            let (below, laid_out) = if adapter.is_none() { (0, weights + tied) } else { (loaded, policy) };
+            parts.push(("weights of the sampler", below + NUMBER * (2 * laid_out + policy)));
+            parts.push(("keys and values", NUMBER * serving.keys_and_values(config)));
+            parts.push(("sampler at work", NUMBER * serving.at_work(config)));
         }
-        let part = |(name, numbers)| Part { name, bytes: NUMBER * numbers };
+        let part = |(name, bytes)| Part { name, bytes };
         MemoryPlan {
             micro_batch_tokens,
             activation_checkpointing,
@@ -199,6 +199,14 @@ fn size(bytes: u64) -> String {
 /// Numbers of one copy of the weights.
 fn weights(config: &ModelConfig) -> u64 {
     config.parameters().iter().map(|parameter| parameter.len() as u64).sum()
+}
+
+/// Numbers of the largest matrix that is widened at once: a head is widened in parts, an embedding row by row.
+fn largest_matrix(config: &ModelConfig) -> u64 {
+    let parameters = config.parameters();
+    let edge = [Some(&parameters.embed), parameters.head.as_ref()];
+    let inner = parameters.iter().filter(|it| edge.iter().flatten().all(|edge| edge.name != it.name));
+    inner.map(|it| (it.len() / it.groups) as u64).max().unwrap_or(0)
 }
 
 /// Numbers a token.

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 use stateset_algorithms::Schedule;
+use stateset_domain::NamedTensor;
 use stateset_models::{Autograd, HostWeights, PackedBatch};
 
 use crate::{Demonstration, Gradients, Optimizer, OptimizerSettings, Variable, micro_batches};
@@ -55,12 +56,12 @@ impl Supervised {
         Ok(Self { model, variables, optimizer, settings, step: 0 })
     }
 
-    /// The weights as they stand.
+    /// The weights as they stand, by their Hugging Face names.
     ///
     /// # Errors
     /// If a tensor cannot be read.
-    pub fn weights(&self) -> Result<HostWeights> {
-        self.model.weights()
+    pub fn tensors(&self) -> Result<Vec<NamedTensor>> {
+        self.model.tensors()
     }
 
     /// One optimizer step on `batch`.

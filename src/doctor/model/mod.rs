@@ -91,7 +91,7 @@ impl Loaded {
             changed: changed(&model),
             rendered: prompt.as_ref().map(|prompt| prompt.tokens.len()).map_err(|error| format!("{error:#}")),
             trial: Trial::of(&model, prompt.ok()).map_err(|error| format!("{error:#}")),
-            plan: demand(&run, config)?.plan(config),
+            plan: demand(&run, &model.weights)?.plan(config),
         })
     }
 }

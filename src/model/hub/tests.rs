@@ -21,7 +21,7 @@ struct Lab {
 /// A hub with the built-in model, in two files of weights or in one, among files that nobody needs.
 fn lab(most_bytes: usize) -> Lab {
     let model = load(BUILTIN).unwrap();
-    let files = model.to_files(&model.weights, Storage { most_bytes, ..Storage::default() }).unwrap();
+    let files = model.to_files(&model.weights.to_tensors(), Storage { most_bytes, ..Storage::default() }).unwrap();
     let mut files: Vec<_> = files.into_iter().map(|Artifact { name, bytes }| (name, bytes)).collect();
     for name in ["README.md", "modeling_own.py", "pytorch_model.bin", "original/w.safetensors"] {
         files.push((name.into(), b"not needed".to_vec()));

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::refused::RefusedFormat;
 use super::save::{Storage, weight_files};
-use super::shards::{Shard, ShardError, agree, read_all, read_index};
+use super::shards::{Catalog, InFile, Shard, ShardError, agree, read_index};
 use super::tensors::{Source, TensorError, TensorFile};
 use crate::{ConfigError, HfTokenizer, HostWeights, ModelConfig, WeightError};
 
@@ -84,6 +84,12 @@ pub enum ModelError {
     },
 }
 
+impl From<InFile> for ModelError {
+    fn from(InFile { file, source }: InFile) -> Self {
+        Self::Tensors { file, source }
+    }
+}
+
 /// All weights in one file.
 pub const WEIGHTS: &str = "model.safetensors";
 /// Which tensor is in which file, where there are several.
@@ -119,7 +125,7 @@ impl Pretrained {
                 Err(source) => return Err(ModelError::Read { path: file, source }),
             }
         }
-        Self::new(files, &tensors_of(path)?)
+        Self::new(files, catalog_of(path)?)
     }
 
     /// Loads a model from the contents of its files.
@@ -131,16 +137,19 @@ impl Pretrained {
             let file = files.iter().find(|file| file.name == name);
             Ok(file.map(|file| Box::new(Cursor::new(file.bytes.as_slice())) as Box<dyn Source + '_>))
         };
-        let tensors = read(shards(open)?)?;
-        let beside = |file: &Artifact| !file.name.ends_with(".safetensors") && file.name != WEIGHTS_INDEX;
-        Self::new(files.into_iter().filter(beside).collect(), &tensors)
+        let catalog = Catalog::new(shards(open)?)?;
+        let is_beside = |file: &&Artifact| !file.name.ends_with(".safetensors") && file.name != WEIGHTS_INDEX;
+        let beside = files.iter().filter(is_beside).cloned().collect();
+        Self::new(beside, catalog)
     }
 
-    fn new(mut files: Vec<Artifact>, tensors: &[NamedTensor]) -> Result<Self, ModelError> {
+    fn new(mut files: Vec<Artifact>, mut catalog: Catalog<'_>) -> Result<Self, ModelError> {
         let find = |name| files.iter().find(|file| file.name == name).ok_or(ModelError::Missing(name));
         let config = configuration(&find("config.json")?.bytes)?;
         let tokenizer = HfTokenizer::from_json(&find("tokenizer.json")?.bytes)?;
-        let weights = HostWeights::from_tensors(&config, tensors)?;
+        let names: Vec<String> = catalog.names().map(str::to_string).collect();
+        let read = |name: &str| catalog.read(name).map_err(ModelError::from);
+        let weights = HostWeights::gather(&config, names.iter().map(String::as_str), read)?;
         let (tokens, vocabulary) = (tokenizer.vocab_size(), config.vocab_size);
         if tokens > vocabulary {
             return Err(ModelError::Vocabulary { tokens, vocabulary });
@@ -149,13 +158,13 @@ impl Pretrained {
         Ok(Self { weights, tokenizer, files: files.into() })
     }
 
-    /// The files of this model with `weights` in place of its own, stored as `storage` says.
+    /// The files of this model with `weights`, by their Hugging Face names, in place of its own, stored as `storage` says.
     ///
     /// # Errors
     /// [`TensorError`] if the weights cannot be serialised.
-    pub fn to_files(&self, weights: &HostWeights, storage: Storage) -> Result<Vec<Artifact>, TensorError> {
+    pub fn to_files(&self, weights: &[NamedTensor], storage: Storage) -> Result<Vec<Artifact>, TensorError> {
         let mut files = self.files.to_vec();
-        files.extend(weight_files(&weights.to_tensors(), storage)?);
+        files.extend(weight_files(weights, storage)?);
         Ok(files)
     }
 }
@@ -165,7 +174,11 @@ impl Pretrained {
 /// # Errors
 /// [`ModelError`], naming the file and the tensor.
 pub fn tensors_of(path: &Path) -> Result<Vec<NamedTensor>, ModelError> {
-    read(shards_of(path)?)
+    Ok(catalog_of(path)?.read_all()?)
+}
+
+fn catalog_of(path: &Path) -> Result<Catalog<'static>, ModelError> {
+    Ok(Catalog::new(shards_of(path)?)?)
 }
 
 /// The element types that the weights of the model in the folder `path` are stored as, as safetensors names them; U8 is MXFP4.
@@ -231,11 +244,6 @@ fn shards<'a>(
         agree(&index, &shards)?;
     }
     Ok(shards)
-}
-
-/// Every tensor of `shards`.
-fn read(mut shards: Vec<Shard<'_>>) -> Result<Vec<NamedTensor>, ModelError> {
-    read_all(&mut shards).map_err(|(at, source)| ModelError::Tensors { file: shards[at].name.clone(), source })
 }
 
 /// What to say of a folder without safetensors: that it has them in another format, if it has.

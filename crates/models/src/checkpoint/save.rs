@@ -1,9 +1,10 @@
 //! Named f32 tensors to the safetensors format, in one file or in shards with an index.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use half::bf16;
-use safetensors::tensor::{self, TensorView};
+use safetensors::tensor::{self, View};
 use serde_json::json;
 use stateset_domain::{Artifact, NamedTensor};
 
@@ -99,17 +100,42 @@ pub(super) fn weight_files(tensors: &[NamedTensor], storage: Storage) -> Result<
 }
 
 fn serialized(tensors: &[NamedTensor], dtype: StoredDtype) -> Result<Vec<u8>, TensorError> {
-    let bytes: Vec<Vec<u8>> = tensors.iter().map(|tensor| dtype.bytes(&tensor.data)).collect();
     let mut views = BTreeMap::new();
-    for (tensor, bytes) in tensors.iter().zip(&bytes) {
-        let view = TensorView::new(dtype.name(), tensor.shape.clone(), bytes)
-            .map_err(|error| TensorError::Tensor { name: tensor.name.clone(), problem: error.to_string() })?;
-        if views.insert(tensor.name.as_str(), view).is_some() {
+    for tensor in tensors {
+        if tensor.shape.iter().product::<usize>() != tensor.data.len() {
+            let problem = format!("shape {:?} is not that of {} numbers", tensor.shape, tensor.data.len());
+            return Err(TensorError::Tensor { name: tensor.name.clone(), problem });
+        }
+        if views.insert(tensor.name.as_str(), Written { tensor, dtype }).is_some() {
             return Err(twice(&tensor.name));
         }
     }
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     safetensors::serialize(views, Some(metadata)).map_err(|error| TensorError::Format(error.to_string()))
+}
+
+/// A tensor whose bytes are made when they are written, so that those of all tensors never exist twice.
+struct Written<'a> {
+    tensor: &'a NamedTensor,
+    dtype: StoredDtype,
+}
+
+impl View for Written<'_> {
+    fn dtype(&self) -> tensor::Dtype {
+        self.dtype.name()
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.tensor.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.dtype.bytes(&self.tensor.data).into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.tensor.data.len() * self.dtype.size()
+    }
 }
 
 fn twice(name: &str) -> TensorError {

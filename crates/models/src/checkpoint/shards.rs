@@ -1,7 +1,6 @@
 //! The tensors of a model over all its files.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Deserialize;
 use stateset_domain::NamedTensor;
@@ -16,6 +15,12 @@ use super::tensors::{TensorError, TensorFile};
 pub(super) struct Shard<'a> {
     pub(super) name: String,
     pub(super) file: TensorFile<'a>,
+}
+
+impl Shard<'_> {
+    fn reading<R>(&mut self, read: impl FnOnce(&mut Self) -> Result<R, TensorError>) -> Result<R, InFile> {
+        read(self).map_err(|source| InFile { file: self.name.clone(), source })
+    }
 }
 
 /// Why an index and its shards are not one model.
@@ -96,40 +101,97 @@ pub(super) fn agree(index: &BTreeMap<String, String>, shards: &[Shard<'_>]) -> R
     Ok(())
 }
 
-/// Every tensor of `shards` by name, blocks and scales of MXFP4 made into what they stand for. Fails with the index of the shard.
-pub(super) fn read_all(shards: &mut [Shard<'_>]) -> Result<Vec<NamedTensor>, (usize, TensorError)> {
-    let mut places: BTreeMap<String, (usize, Entry)> = BTreeMap::new();
-    for (at, shard) in shards.iter().enumerate() {
-        for (name, entry) in &shard.file.entries {
-            if places.insert(name.clone(), (at, entry.clone())).is_some() {
-                return Err((at, wrong(name, "another file has it too")));
+/// What is wrong in which file.
+#[derive(Debug)]
+pub(super) struct InFile {
+    pub(super) file: String,
+    pub(super) source: TensorError,
+}
+
+/// The tensors of all files by name, read one at a time.
+pub(super) struct Catalog<'a> {
+    shards: Vec<Shard<'a>>,
+    places: BTreeMap<String, Place>,
+}
+
+/// Where a tensor is.
+enum Place {
+    Plain(Found),
+    /// Blocks and scales of MXFP4, which it is made of.
+    Blocks(Found, Found),
+}
+
+#[derive(Clone)]
+struct Found {
+    shard: usize,
+    entry: Entry,
+}
+
+impl<'a> Catalog<'a> {
+    pub(super) fn new(shards: Vec<Shard<'a>>) -> Result<Self, InFile> {
+        let places = places(&shards).map_err(|(at, source)| InFile { file: shards[at].name.clone(), source })?;
+        Ok(Self { shards, places })
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// The shape and the numbers of the tensor `name`, which is one of [`names`](Self::names).
+    pub(super) fn read(&mut self, name: &str) -> Result<(Vec<usize>, Vec<f32>), InFile> {
+        let Self { shards, places } = self;
+        match &places[name] {
+            Place::Plain(Found { shard, entry }) => {
+                shards[*shard].reading(|shard| Ok((entry.shape.clone(), shard.file.numbers(entry)?)))
+            }
+            Place::Blocks(blocks, scales) => {
+                let scale_bytes = shards[scales.shard].reading(|shard| bytes_of(shard, &scales.entry))?;
+                shards[blocks.shard]
+                    .reading(|shard| dequantized(name, shard, &blocks.entry, &scales.entry, &scale_bytes))
             }
         }
     }
-    let mut tensors = Vec::with_capacity(places.len());
-    for (name, (at, entry)) in &places {
-        if entry.dtype != Dtype::U8 {
-            let data = shards[*at].file.numbers(entry).map_err(|error| (*at, error))?;
-            tensors.push(NamedTensor { name: name.clone(), shape: entry.shape.clone(), data });
-        } else if let Some(stem) = name.strip_suffix("_blocks") {
-            let (scales_at, scales) = places
-                .get(&format!("{stem}_scales"))
-                .ok_or_else(|| (*at, wrong(name, &format!("{stem}_scales is missing"))))?;
-            if places.contains_key(stem) {
-                return Err((*at, wrong(name, &format!("{stem} is there too"))));
+
+    /// Every tensor, sorted by name.
+    pub(super) fn read_all(mut self) -> Result<Vec<NamedTensor>, InFile> {
+        let names: Vec<String> = self.names().map(str::to_string).collect();
+        let read = |name: String| {
+            let (shape, data) = self.read(&name)?;
+            Ok(NamedTensor { name, shape, data: data.into() })
+        };
+        names.into_iter().map(read).collect()
+    }
+}
+
+fn places(shards: &[Shard<'_>]) -> Result<BTreeMap<String, Place>, (usize, TensorError)> {
+    let mut all: BTreeMap<&str, Found> = BTreeMap::new();
+    for (shard, Shard { file, .. }) in shards.iter().enumerate() {
+        for (name, entry) in &file.entries {
+            if all.insert(name, Found { shard, entry: entry.clone() }).is_some() {
+                return Err((shard, wrong(name, "another file has it too")));
             }
-            let scale_bytes = bytes_of(&mut shards[*scales_at], scales).map_err(|error| (*scales_at, error))?;
-            let fused = dequantized(stem, &mut shards[*at], entry, scales, &scale_bytes);
-            tensors.push(fused.map_err(|error| (*at, error))?);
+        }
+    }
+    let mut places = BTreeMap::new();
+    for (name, found) in &all {
+        if found.entry.dtype != Dtype::U8 {
+            places.insert((*name).to_string(), Place::Plain(found.clone()));
+        } else if let Some(stem) = name.strip_suffix("_blocks") {
+            let scales = all
+                .get(format!("{stem}_scales").as_str())
+                .ok_or_else(|| (found.shard, wrong(name, &format!("{stem}_scales is missing"))))?;
+            if all.contains_key(stem) {
+                return Err((found.shard, wrong(name, &format!("{stem} is there too"))));
+            }
+            places.insert(stem.to_string(), Place::Blocks(found.clone(), scales.clone()));
         } else {
             let stem = name.strip_suffix("_scales");
-            if !stem.is_some_and(|stem| places.contains_key(&format!("{stem}_blocks"))) {
-                return Err((*at, TensorError::Dtype { name: name.clone(), dtype: "U8".into() }));
+            if !stem.is_some_and(|stem| all.contains_key(format!("{stem}_blocks").as_str())) {
+                return Err((found.shard, TensorError::Dtype { name: (*name).into(), dtype: "U8".into() }));
             }
         }
     }
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(tensors)
+    Ok(places)
 }
 
 fn wrong(name: &str, problem: &str) -> TensorError {
@@ -149,7 +211,7 @@ fn dequantized(
     blocks: &Entry,
     scales: &Entry,
     scale_bytes: &[u8],
-) -> Result<NamedTensor, TensorError> {
+) -> Result<(Vec<usize>, Vec<f32>), TensorError> {
     let [prefix @ .., rows, per_row, BLOCK] = &blocks.shape[..] else {
         let problem = format!("shape {:?} of its blocks is not [.., rows, blocks, {BLOCK}]", blocks.shape);
         return Err(wrong(name, &problem));
@@ -158,14 +220,13 @@ fn dequantized(
         let problem = format!("scales are {:?} of shape {:?}, blocks {:?}", scales.dtype, scales.shape, blocks.shape);
         return Err(wrong(name, &problem));
     }
-    let mut data: Arc<[f32]> = std::iter::repeat_n(0.0, 2 * blocks.count).collect();
-    let unshared = Arc::get_mut(&mut data).expect("nobody else has it yet");
+    let mut data = vec![0.0; 2 * blocks.count];
     let mut matrix = vec![0; rows * per_row * BLOCK];
-    let parts = unshared.chunks_mut(2 * matrix.len()).zip(scale_bytes.chunks(rows * per_row));
+    let parts = data.chunks_mut(2 * matrix.len()).zip(scale_bytes.chunks(rows * per_row));
     for (at, (out, scales)) in parts.enumerate() {
         shard.file.bytes(blocks, at * matrix.len(), &mut matrix)?;
         dequantize_mxfp4(&matrix, scales, *rows, out);
     }
     let shape = prefix.iter().copied().chain([2 * BLOCK * per_row, *rows]).collect();
-    Ok(NamedTensor { name: name.into(), shape, data })
+    Ok((shape, data))
 }

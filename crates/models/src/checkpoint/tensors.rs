@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
-use std::sync::Arc;
 
 use half::{bf16, f16};
 use stateset_domain::NamedTensor;
 use thiserror::Error;
 
 use super::header::{Dtype, Entry, read_header};
-use super::shards::{Shard, read_all};
+use super::shards::{Catalog, Shard};
 
 /// Why a safetensors file cannot be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -66,12 +65,11 @@ impl<'a> TensorFile<'a> {
     }
 
     /// The numbers of `entry`, of this file.
-    pub(super) fn numbers(&mut self, entry: &Entry) -> Result<Arc<[f32]>, TensorError> {
-        let mut numbers: Arc<[f32]> = std::iter::repeat_n(0.0, entry.count).collect();
-        let unshared = Arc::get_mut(&mut numbers).expect("nobody else has it yet");
+    pub(super) fn numbers(&mut self, entry: &Entry) -> Result<Vec<f32>, TensorError> {
+        let mut numbers = vec![0.0; entry.count];
         self.source.seek(SeekFrom::Start(entry.offset)).map_err(TensorError::io)?;
         let mut buffer = vec![0; BUFFER.min(entry.count * entry.dtype.size())];
-        for part in unshared.chunks_mut(BUFFER / entry.dtype.size()) {
+        for part in numbers.chunks_mut(BUFFER / entry.dtype.size()) {
             let bytes = &mut buffer[..part.len() * entry.dtype.size()];
             self.source.read_exact(bytes).map_err(TensorError::io)?;
             convert(entry.dtype, bytes, part);
@@ -106,5 +104,6 @@ fn convert(dtype: Dtype, bytes: &[u8], numbers: &mut [f32]) {
 /// [`TensorError`].
 pub fn read_tensors(bytes: &[u8]) -> Result<Vec<NamedTensor>, TensorError> {
     let file = TensorFile::open(Box::new(Cursor::new(bytes)))?;
-    read_all(&mut [Shard { name: String::new(), file }]).map_err(|(_, error)| error)
+    let catalog = Catalog::new(vec![Shard { name: String::new(), file }]);
+    catalog.and_then(Catalog::read_all).map_err(|error| error.source)
 }

@@ -27,7 +27,7 @@ fn files(vocabulary: usize) -> Vec<Artifact> {
 /// The same with its weights in several files.
 fn sharded() -> Vec<Artifact> {
     let model = Pretrained::from_files(files(258)).unwrap();
-    model.to_files(&model.weights, Storage { most_bytes: 20_000, ..Storage::default() }).unwrap()
+    model.to_files(&model.weights.to_tensors(), Storage { most_bytes: 20_000, ..Storage::default() }).unwrap()
 }
 
 fn folder(files: &[Artifact]) -> TempDir {
@@ -46,7 +46,7 @@ fn refused(files: Vec<Artifact>) -> String {
 #[test]
 fn a_model_is_its_files_and_its_files_are_the_model() {
     let model = Pretrained::from_files(files(258)).unwrap();
-    let mut back = model.to_files(&model.weights, Storage::default()).unwrap();
+    let mut back = model.to_files(&model.weights.to_tensors(), Storage::default()).unwrap();
     back.sort_by(|a, b| a.name.cmp(&b.name));
     assert_eq!(back, files(258));
 }
@@ -128,7 +128,7 @@ fn weights_are_stored_in_bf16_rounded_to_even() {
     norm[..3].copy_from_slice(&[1.0 + half, 1.0 + ulp + half, f32::MAX]);
     model.weights.values.norm = Arc::new(norm.into());
     let storage = Storage { dtype: StoredDtype::Bf16, ..Storage::default() };
-    let files = model.to_files(&model.weights, storage).unwrap();
+    let files = model.to_files(&model.weights.to_tensors(), storage).unwrap();
     let stored = files.iter().find(|file| file.name == WEIGHTS).unwrap().bytes.len();
     let back = Pretrained::from_files(files).unwrap().weights;
     assert_eq!(back.values.norm.to_f32()[..3], [1.0, 1.0 + 2.0 * ulp, f32::INFINITY]);

@@ -78,7 +78,7 @@ fn a_step_of_imitation_is_one_of_cross_entropy() {
     let report = learner.step(&[]).unwrap();
     assert!((report.loss - wanted.loss).abs() < 1e-5, "{} is not {}", report.loss, wanted.loss);
     assert_eq!(report.train_tokens, wanted.tokens as u64);
-    let there: Vec<f32> = supervised.weights().unwrap().values.iter().flat_map(|it| it.to_f32().into_owned()).collect();
+    let there: Vec<f32> = supervised.tensors().unwrap().iter().flat_map(|it| it.data.to_vec()).collect();
     assert!(distance(&flat(&learner), &there) < 1e-5 * distance(&base, &there));
 }
 

@@ -1,6 +1,7 @@
 //! Cloning demonstrations.
 
 use stateset_algorithms::Schedule;
+use stateset_domain::NamedTensor;
 use stateset_models::{Autograd, PackedBatch};
 use stateset_training::{Demonstration, OptimizerSettings, Supervised, SupervisedReport, SupervisedSettings};
 
@@ -26,10 +27,10 @@ fn supervised(context_weight: f64, micro_batch_tokens: usize) -> Supervised {
     Supervised::new(&BASE.weights, settings).unwrap()
 }
 
-fn stepped(context_weight: f64, batch: &[Demonstration]) -> (Vec<Vec<f32>>, SupervisedReport) {
+fn stepped(context_weight: f64, batch: &[Demonstration]) -> (Vec<NamedTensor>, SupervisedReport) {
     let mut supervised = supervised(context_weight, 64);
     let report = supervised.step(batch).unwrap();
-    (supervised.weights().unwrap().values.iter().map(|it| it.to_f32().into_owned()).collect(), report)
+    (supervised.tensors().unwrap(), report)
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn demonstrations_in_which_nobody_speaks_move_nothing() {
     batch.push(Demonstration { tokens: Vec::new(), spoken: Vec::new() });
     let (weights, report) = stepped(0.0, &batch);
     assert_eq!((report.loss, report.grad_norm), (0.0, 0.0));
-    assert!(weights.iter().zip(BASE.weights.values.iter()).all(|(now, before)| *now == *before.to_f32()));
+    assert_eq!(weights, BASE.weights.to_tensors());
 }
 
 #[test]
