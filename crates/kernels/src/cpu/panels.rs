@@ -2,7 +2,7 @@
 //!
 //! A library's product lays out its operands anew in every call, which with few rows costs more than the arithmetic. Weights change
 //! once per version, so they are laid out once, in panels of sixteen outputs, each contiguous, and every step only reads them. Few rows
-//! take as long as reading takes: weights that bf16 holds exactly are laid out in half the bytes, and widened in the innermost cache.
+//! take as long as reading takes: weights that bf16 holds exactly are laid out in half the bytes.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -10,13 +10,15 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::numbers::{Numbers, narrow};
-use super::panel::{HalfLine, Line, WIDTH, accumulate};
+use super::panel::{HalfLine, Line, WIDTH, Weights, accumulate};
 use super::simd::multiversion;
 
 /// Rows whose sums a task holds at once: together with a slice of a panel they stay in the innermost caches.
 const ROWS: usize = 96;
 /// Inputs of a panel that are walked at once: 16 KiB of it.
 const INPUTS: usize = 256;
+/// Rows for which weights are widened beforehand: with fewer, it is cheaper to widen them again for every few rows.
+const MANY: usize = 16;
 /// Multiply-adds below which a task is not worth handing over.
 const WORTHWHILE: usize = 1 << 20;
 
@@ -75,17 +77,18 @@ impl Panels {
         }
     }
 
-    /// Runs `f` on the panel, block after block of [`INPUTS`].
-    fn blocks(&self, panel: usize, mut f: impl FnMut(usize, &[Line])) {
+    /// Adds the product of `x`, whose rows lie `inputs` apart, with panel number `panel` to `sums`.
+    fn add_product(&self, panel: usize, x: &[f32], sums: &mut [Line]) {
         let at = panel * self.inputs..(panel + 1) * self.inputs;
         match &self.lines {
-            Lines::F32(lines) => lines[at].chunks(INPUTS).enumerate().for_each(|(block, lines)| f(block, lines)),
+            Lines::F32(lines) => add_blocks(&lines[at], x, sums),
+            Lines::Bf16(lines) if sums.len() < MANY => add_blocks(&lines[at], x, sums),
             Lines::Bf16(lines) => {
                 let mut wide = [Line::ZERO; INPUTS];
                 for (block, lines) in lines[at].chunks(INPUTS).enumerate() {
                     let wide = &mut wide[..lines.len()];
                     widen(lines, wide);
-                    f(block, wide);
+                    accumulate(&x[block * INPUTS..], self.inputs, wide, sums);
                 }
             }
         }
@@ -95,10 +98,14 @@ impl Panels {
 multiversion! {
     fn widen(lines: &[HalfLine], wide: &mut [Line]) {
         for (line, wide) in lines.iter().zip(wide) {
-            for (x, wide) in line.0.iter().zip(&mut wide.0) {
-                *wide = f32::from_bits(u32::from(x.to_bits()) << 16);
-            }
+            (0..WIDTH).for_each(|column| wide.0[column] = line.weight(column));
         }
+    }
+}
+
+fn add_blocks<W: Weights>(panel: &[W], x: &[f32], sums: &mut [Line]) {
+    for (block, lines) in panel.chunks(INPUTS).enumerate() {
+        accumulate(&x[block * INPUTS..], panel.len(), lines, sums);
     }
 }
 
@@ -147,9 +154,7 @@ pub fn multiply(x: &[f32], w: &Panels, y: &mut [f32], add: bool) {
         for panel in from..(from + width).min(panels) {
             let mut sums = [Line::ZERO; ROWS];
             let sums = &mut sums[..rows.len()];
-            w.blocks(panel, |block, lines| {
-                accumulate(&x[rows.start * inputs + block * INPUTS..], inputs, lines, sums);
-            });
+            w.add_product(panel, &x[rows.start * inputs..], sums);
             let columns = panel * WIDTH..((panel + 1) * WIDTH).min(outputs);
             // SAFETY: tasks differ in their rows or in their panels, so no two write to the same place.
             unsafe { y.store(rows.clone(), columns, sums, add) };
