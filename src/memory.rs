@@ -81,8 +81,8 @@ mod tests {
 
     #[test]
     fn a_larger_budget_is_a_larger_forward_pass_up_to_a_whole_step() {
-        let (few, more, all) = (settled(200 << 20), settled(300 << 20), settled(100 << 30));
-        assert!(few.0 < more.0 && few.2 <= 200 << 20 && more.2 <= 300 << 20, "{few:?} {more:?}");
+        let (few, more, all) = (settled(400 << 20), settled(600 << 20), settled(100 << 30));
+        assert!(few.0 < more.0 && few.2 <= 400 << 20 && more.2 <= 600 << 20, "{few:?} {more:?}");
         assert_eq!((all.0, all.1), (16 * 8 * 512, false));
         assert!(!few.1 && !more.1);
     }

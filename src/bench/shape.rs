@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use stateset_domain::Stream;
-use stateset_models::{HostWeights, LlamaConfig, ModelConfig, Pretrained, WEIGHTS, WEIGHTS_INDEX, tensors_of};
+use stateset_models::{HostWeights, LlamaConfig, ModelConfig, Pretrained, WEIGHTS, WEIGHTS_INDEX, weights_of};
 
 use super::Refused;
 use crate::config::{nearest, quoted};
@@ -133,8 +133,7 @@ impl Shape {
         };
         let weights = match folder {
             None => HostWeights::random(config, STD, Stream::new(seed)),
-            Some(folder) => HostWeights::from_tensors(config, &tensors_of(folder)?)
-                .with_context(|| format!("cannot use {}", folder.display()))?,
+            Some(folder) => weights_of(folder, config).with_context(|| format!("cannot use {}", folder.display()))?,
         };
         Ok(Pretrained { weights, tokenizer: model::tokenizer(model::BUILTIN)?, files: Vec::new().into() })
     }

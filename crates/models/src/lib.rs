@@ -29,7 +29,8 @@ pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterError, Factors, HostAd
 pub use autograd::{Autograd, Recording, Variable};
 pub use checkpoint::{
     COMPANIONS, ModelError, Pretrained, REQUIRED, RefusedFormat, ShardError, Storage, StoredDtype, TensorError,
-    WEIGHTS, WEIGHTS_INDEX, dequantize_mxfp4, element_types_of, read_index, read_tensors, tensors_of, write_tensors,
+    WEIGHTS, WEIGHTS_INDEX, dequantize_mxfp4, element_types_of, read_index, read_tensors, tensors_of, weights_of,
+    write_tensors,
 };
 pub use config::{ConfigError, ModelConfig};
 pub use decode::Decode;

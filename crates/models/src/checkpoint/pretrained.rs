@@ -143,13 +143,11 @@ impl Pretrained {
         Self::new(beside, catalog)
     }
 
-    fn new(mut files: Vec<Artifact>, mut catalog: Catalog<'_>) -> Result<Self, ModelError> {
+    fn new(mut files: Vec<Artifact>, catalog: Catalog<'_>) -> Result<Self, ModelError> {
         let find = |name| files.iter().find(|file| file.name == name).ok_or(ModelError::Missing(name));
         let config = configuration(&find("config.json")?.bytes)?;
         let tokenizer = HfTokenizer::from_json(&find("tokenizer.json")?.bytes)?;
-        let names: Vec<String> = catalog.names().map(str::to_string).collect();
-        let read = |name: &str| catalog.read(name).map_err(ModelError::from);
-        let weights = HostWeights::gather(&config, names.iter().map(String::as_str), read)?;
+        let weights = weights(&config, catalog)?;
         let (tokens, vocabulary) = (tokenizer.vocab_size(), config.vocab_size);
         if tokens > vocabulary {
             return Err(ModelError::Vocabulary { tokens, vocabulary });
@@ -175,6 +173,21 @@ impl Pretrained {
 /// [`ModelError`], naming the file and the tensor.
 pub fn tensors_of(path: &Path) -> Result<Vec<NamedTensor>, ModelError> {
     Ok(catalog_of(path)?.read_all()?)
+}
+
+/// The weights of the model in the folder `path`, which is shaped like `config`.
+///
+/// # Errors
+/// [`ModelError`], naming the file and the tensor.
+pub fn weights_of(path: &Path, config: &ModelConfig) -> Result<HostWeights, ModelError> {
+    weights(config, catalog_of(path)?)
+}
+
+/// Read one tensor at a time: all of them in f32 might not fit beside what becomes of them.
+fn weights(config: &ModelConfig, mut catalog: Catalog<'_>) -> Result<HostWeights, ModelError> {
+    let names: Vec<String> = catalog.names().map(str::to_string).collect();
+    let read = |name: &str| catalog.read(name).map_err(ModelError::from);
+    HostWeights::gather(config, names.iter().map(String::as_str), read)
 }
 
 fn catalog_of(path: &Path) -> Result<Catalog<'static>, ModelError> {
