@@ -1,7 +1,7 @@
 //! Weights to be read, in four bytes each or in two.
 //!
 //! Arithmetic is f32. A weight that came as bf16 (the upper half of an f32, which is what most models are published in) is held in two
-//! bytes and widened where it is read, a block at a time; that loses nothing, so results are the same to the bit either way.
+//! bytes and widened where it is read, a block at a time, which loses nothing: products are the same to the bit either way.
 
 use std::borrow::Cow;
 use std::ops::Range;
