@@ -4,16 +4,16 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backprop::GradStore;
-use candle_core::{Device, InplaceOp1, Result, Tensor, Var};
+use candle_core::{Device, Result, Tensor, Var};
 use stateset_kernels::cpu::{Packed, Rope};
 
 use stateset_domain::{NamedTensor, Stream};
 
-use crate::adapter::{Factors, HostAdapter, LoraConfig};
+use crate::adapter::{Adapted, HostAdapter};
 use crate::buffers::Buffers;
 use crate::ops::{Linear, LinearLogProb, with_floats};
-use crate::tape::{Adapter, Held, Keep, Pass, Tape, Weight};
-use crate::{Decoder, HostWeights, ModelConfig, PackedBatch, Parameter, Stored, executor};
+use crate::tape::{Held, Keep, Pass, Tape, Weight};
+use crate::{Decoder, HostWeights, ModelConfig, PackedBatch, Parameter, Stored, Variable, executor};
 
 /// A decoder that learns, or that has learnt.
 ///
@@ -26,37 +26,6 @@ pub struct Autograd {
     ropes: Mutex<Arc<[Rope]>>,
     buffers: Buffers,
     checkpoints: bool,
-}
-
-/// What training moves: one variable, by its name.
-#[derive(Debug, Clone)]
-pub struct Variable {
-    /// Its name.
-    pub name: String,
-    /// Whether weight decay pulls at it: matrices decay, norms and biases do not.
-    pub decays: bool,
-    /// The values. A copy shares them.
-    pub var: Var,
-}
-
-impl Variable {
-    /// How many numbers it holds.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.var.elem_count()
-    }
-
-    /// Whether it holds none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// An adapter whose factors are variables, `A` and `B` in turns.
-struct Adapted {
-    adapter: HostAdapter,
-    factors: Vec<[Var; 2]>,
 }
 
 /// The states of a batch, and how they came about.
@@ -130,34 +99,22 @@ impl Autograd {
     /// # Errors
     /// If a tensor cannot be made.
     pub fn adapted(weights: &HostWeights, adapter: HostAdapter) -> Result<Self> {
-        let rank = adapter.config.rank;
-        let both = |it: &Factors| {
-            let shapes = [(rank, it.a.len() / rank), (it.b.len() / rank, rank)];
-            let [a, b] =
-                [(&it.a, shapes[0]), (&it.b, shapes[1])].map(|(it, shape)| Var::from_slice(it, shape, &Device::Cpu));
-            Ok([a?, b?])
-        };
-        let factors = adapter.factors.iter().map(both).collect::<Result<_>>()?;
-        Ok(Self { adapter: Some(Adapted { adapter, factors }), ..Self::frozen(weights) })
+        Ok(Self { adapter: Some(Adapted::new(adapter)?), ..Self::frozen(weights) })
     }
 
     /// The variables that are learnt: those of the adapter if there is one; of all weights if there is none, unless they are frozen.
     /// Gradients are in this order.
     #[must_use]
     pub fn learnt(&self) -> Vec<Variable> {
-        let Some(Adapted { adapter, factors }) = &self.adapter else {
-            let parameters = self.config.parameters();
-            let variable = |(it, held): (&Parameter, &Held)| match held {
-                Held::Learnt(var) => Some(Variable { name: it.name.clone(), decays: it.is_matrix(), var: var.clone() }),
-                Held::Frozen { .. } => None,
-            };
-            return parameters.iter().zip(self.weights.iter()).filter_map(variable).collect();
+        if let Some(adapted) = &self.adapter {
+            return adapted.variables();
+        }
+        let parameters = self.config.parameters();
+        let variable = |(it, held): (&Parameter, &Held)| match held {
+            Held::Learnt(var) => Some(Variable { name: it.name.clone(), decays: it.is_matrix(), var: var.clone() }),
+            Held::Frozen { .. } => None,
         };
-        adapter
-            .names()
-            .zip(factors.iter().flatten())
-            .map(|(name, var)| Variable { name, decays: true, var: var.clone() })
-            .collect()
+        parameters.iter().zip(self.weights.iter()).filter_map(variable).collect()
     }
 
     /// A copy of the adapter, if there is one.
@@ -165,13 +122,7 @@ impl Autograd {
     /// # Errors
     /// If a tensor cannot be read.
     pub fn adapter(&self) -> Result<Option<HostAdapter>> {
-        let Some(Adapted { adapter, factors }) = &self.adapter else { return Ok(None) };
-        let mut adapter = adapter.clone();
-        for (held, [a, b]) in adapter.factors.iter_mut().zip(factors) {
-            with_floats(a, |a| held.a.copy_from_slice(a))?;
-            with_floats(b, |b| held.b.copy_from_slice(b))?;
-        }
-        Ok(Some(adapter))
+        self.adapter.as_ref().map(Adapted::now).transpose()
     }
 
     /// The same, that takes turns with `other` in using its memory, and keeps as much of it.
@@ -313,48 +264,6 @@ impl Autograd {
         match self.weights.head() {
             Held::Learnt(head) => states.apply_op2(head, op),
             Held::Frozen { values, .. } => states.apply_op1(op.of_frozen(values.clone())),
-        }
-    }
-
-    /// Runs `update` on the values of one variable, in place.
-    ///
-    /// # Errors
-    /// If the variable is not f32 on the CPU.
-    pub fn update(variable: &Var, update: impl FnMut(&mut [f32])) -> Result<()> {
-        variable.inplace_op1(&InPlace(std::cell::RefCell::new(update)))
-    }
-}
-
-impl Adapted {
-    /// The adapters of weight `parameter`.
-    fn of(&self, parameter: usize, draws: Option<Stream>) -> Vec<Adapter> {
-        let LoraConfig { dropout, .. } = self.adapter.config;
-        let (scale, draws) = (self.adapter.config.scale(), draws.filter(|_| dropout > 0.0));
-        let plain = |sum, var: &Var| Weight { sum: Some(sum), values: Held::Learnt(var.clone()), adapters: [].into() };
-        let own = |(i, (it, [a, b])): (usize, (&Factors, &[Var; 2]))| {
-            let columns = it.target.columns.clone();
-            let (a, b) = (plain(2 * i, a), plain(2 * i + 1, b));
-            let dropout = draws.map(|draws| (dropout, draws.fork(i as u64)));
-            (it.target.parameter == parameter).then(|| Adapter { a, b, scale, dropout, columns })
-        };
-        self.adapter.factors.iter().zip(&self.factors).enumerate().filter_map(own).collect()
-    }
-}
-
-struct InPlace<F>(std::cell::RefCell<F>);
-
-impl<F: FnMut(&mut [f32])> InplaceOp1 for InPlace<F> {
-    fn name(&self) -> &'static str {
-        "update"
-    }
-
-    fn cpu_fwd(&self, storage: &mut candle_core::CpuStorage, layout: &candle_core::Layout) -> Result<()> {
-        match (storage, layout.contiguous_offsets()) {
-            (candle_core::CpuStorage::F32(values), Some((start, end))) => {
-                (self.0.borrow_mut())(&mut values[start..end]);
-                Ok(())
-            }
-            _ => candle_core::bail!("expected a contiguous f32 variable on the CPU"),
         }
     }
 }

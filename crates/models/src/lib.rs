@@ -23,10 +23,11 @@ mod stored;
 mod tape;
 mod tokenizer;
 mod value_head;
+mod variable;
 mod weights;
 
 pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterError, Factors, HostAdapter, LoraConfig, Targets};
-pub use autograd::{Autograd, Recording, Variable};
+pub use autograd::{Autograd, Recording};
 pub use checkpoint::{
     COMPANIONS, ModelError, Pretrained, REQUIRED, RefusedFormat, ShardError, Storage, StoredDtype, TensorError,
     WEIGHTS, WEIGHTS_INDEX, dequantize_mxfp4, element_types_of, read_index, read_tensors, tensors_of, weights_of,
@@ -43,4 +44,5 @@ pub use served::ServedWeights;
 pub use stored::Stored;
 pub use tokenizer::{HfTokenizer, train_tokenizer};
 pub use value_head::ValueHead;
+pub use variable::Variable;
 pub use weights::{HostWeights, WeightError};

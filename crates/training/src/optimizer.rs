@@ -4,7 +4,6 @@ use candle_core::Result;
 use serde::{Deserialize, Serialize};
 use stateset_domain::{LearnerError, NamedTensor};
 use stateset_kernels::cpu::{AdamW, adamw};
-use stateset_models::Autograd;
 
 use crate::{Gradients, Variable};
 
@@ -81,7 +80,7 @@ impl Optimizer {
                 weight_decay: if variable.decays { weight_decay as f32 } else { 0.0 },
                 step,
             };
-            Autograd::update(&variable.var, |values| adamw(values, gradient, scale, m, v, with))?;
+            variable.update(|values| adamw(values, gradient, scale, m, v, with))?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The values of what an optimizer moves: a policy's weights, and a critic's.
 
 use candle_core::Result;
-use stateset_models::{Autograd, Variable};
+use stateset_models::Variable;
 
 /// A copy of every variable's values.
 pub(crate) fn read(variables: &[Variable]) -> Result<Vec<Vec<f32>>> {
@@ -11,7 +11,7 @@ pub(crate) fn read(variables: &[Variable]) -> Result<Vec<Vec<f32>>> {
 /// Sets every variable to `values`.
 pub(crate) fn write(variables: &[Variable], values: &[Vec<f32>]) -> Result<()> {
     for (variable, values) in variables.iter().zip(values) {
-        Autograd::update(&variable.var, |held| held.copy_from_slice(values))?;
+        variable.update(|held| held.copy_from_slice(values))?;
     }
     Ok(())
 }

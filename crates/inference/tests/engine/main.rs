@@ -3,6 +3,7 @@
 // Clippy lets only functions marked #[test] unwrap, not what they call.
 #![allow(clippy::unwrap_used)]
 
+mod adapters;
 mod company;
 mod groups;
 mod limits;

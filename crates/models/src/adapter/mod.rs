@@ -4,6 +4,7 @@
 //! `alpha / sqrt(rank)` when stabilised (rsLoRA, Kalajdzievski, arXiv:2312.03732). Only the factors are learnt. `B` begins at zero, so that
 //! an adapter that has learnt nothing changes nothing.
 
+mod adapted;
 mod peft;
 mod targets;
 
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 use crate::{HostWeights, ModelConfig};
 
+pub(crate) use adapted::Adapted;
 pub use peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use targets::Target;
 pub use targets::Targets;

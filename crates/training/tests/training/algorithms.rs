@@ -139,7 +139,8 @@ fn a_critics_gradient_through_the_trunk_is_that_of_its_loss() {
     let batch = Batch::new(Advantage::Centred);
     let head = ValueHead::new(BASE.weights.config.hidden_size).unwrap();
     let mut stream = Stream::new(9);
-    Autograd::update(&head.weight, |weights| weights.fill_with(|| (0.1 * stream.normal()) as f32)).unwrap();
+    let drawn: Vec<f32> = (0..head.weight.elem_count()).map(|_| (0.1 * stream.normal()) as f32).collect();
+    head.weight.set(&Tensor::from_vec(drawn, head.weight.shape(), head.weight.device()).unwrap()).unwrap();
     let values = |weights: &HostWeights| -> (Autograd, Recording, Tensor) {
         let model = Autograd::new(weights).unwrap();
         let recording = model.record(&batch.packed).unwrap();
