@@ -142,7 +142,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Trains `model` instead of the one the configuration names.
+    /// Trains `model` instead of the one the configuration names. Checkpoints of an adapter name the configured one all the same, and hold the
+    /// digest of `model`: to be evaluated or exported by the command line, it must be that one.
     #[must_use]
     pub fn model(mut self, model: Pretrained) -> Self {
         self.model = Some(model);

@@ -105,9 +105,14 @@ impl<'a> Numbers<'a> {
 multiversion! {
     /// `out = values`.
     pub(crate) fn widen(values: &[bf16], out: &mut [f32]) {
-        // By hand: the conversion of the library asks for a NaN, which a mere shift has no need to.
-        values.iter().zip(out).for_each(|(x, out)| *out = f32::from_bits(u32::from(x.to_bits()) << 16));
+        values.iter().zip(out).for_each(|(x, out)| *out = wide(*x));
     }
+}
+
+/// `x` as f32. By hand: the conversion of the library asks for a NaN, which a mere shift has no need to.
+#[inline(always)]
+pub(crate) fn wide(x: bf16) -> f32 {
+    f32::from_bits(u32::from(x.to_bits()) << 16)
 }
 
 /// `x` in half its bytes, of an `x` that [is bf16](Numbers::are_bf16).

@@ -6,6 +6,8 @@
 
 use half::bf16;
 
+use super::numbers::wide;
+
 /// Columns of a panel.
 pub(crate) const WIDTH: usize = 16;
 
@@ -101,7 +103,7 @@ macro_rules! weights {
 }
 
 weights!(Line, avx512, avx2, |weight| weight);
-weights!(HalfLine, avx512_halves, avx2_halves, |weight| f32::from_bits(u32::from(weight.to_bits()) << 16));
+weights!(HalfLine, avx512_halves, avx2_halves, |weight| wide(weight));
 
 /// The same with vectors of `$lanes`. Intrinsics, since the loop gives its best only if the weights stay in registers, and from plain
 /// arrays the compiler reads them again for every row.
