@@ -16,7 +16,7 @@ struct Drawn {
 }
 
 const DRAWING: &str = "docs/architecture.md";
-const NUMERICS: [&str; 3] = ["candle", "gemm", "safetensors"];
+const NUMERICS: [&str; 2] = ["candle", "safetensors"];
 const CONCURRENCY: [&str; 4] = ["tokio", "ractor", "axum", "hyper"];
 
 fn root() -> &'static Path {

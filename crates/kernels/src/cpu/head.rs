@@ -13,9 +13,10 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 
 use super::attention::soft_cap;
-use super::linear::{View, product, threads};
+use super::linear::threads;
 use super::log_prob::{LogProb, Powers, Row, look, slopes, turn};
 use super::numbers::Numbers;
+use super::product::{View, product};
 use super::simd::multiversion;
 
 /// Logits that are kept for the backward pass if there are no more of them: 128 MiB.

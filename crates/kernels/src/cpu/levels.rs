@@ -159,6 +159,21 @@ fn gates_and_their_gradients() {
 }
 
 #[test]
+fn products() {
+    // Tiles and panels of every height and a rest of columns, sums of several blocks and of slices.
+    for (m, k, n) in [(197, 360, 150), (13, 700, 33), (2100, 40, 50)] {
+        let (x, w, dy) = (numbers(1, m * k, 1.0), numbers(2, n * k, 1.0), numbers(3, m * n, 1.0));
+        assert_agree(2e-6, || {
+            let (mut y, mut dx, mut dw) = (dy.clone(), vec![0.0; m * k], vec![0.0; n * k]);
+            linear_add(&x, &w, &mut y, (m, k, n));
+            linear_input_gradient(&dy, &w, &mut dx, (m, k, n));
+            linear_weight_gradient(&dy, &x, &mut dw, (m, k, n));
+            [y, dx, dw].concat()
+        });
+    }
+}
+
+#[test]
 fn attention_over_packed_sequences_and_its_gradients() {
     let segment = |tokens, parent| Segment { tokens, parent };
     let segments = vec![segment(70, None), segment(1, None), segment(13, Some(0))];

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::linear::{View, product, threads};
+use super::linear::threads;
+use super::product::{View, product};
 
 /// An adapter of a projection from `inputs` to `width` numbers, of which it changes those in `columns`.
 #[derive(Debug, Clone)]

@@ -20,6 +20,7 @@ mod norm;
 mod numbers;
 mod panel;
 mod panels;
+mod product;
 mod rope;
 mod route;
 mod simd;

@@ -9,9 +9,14 @@ use crate::{assert_close, numbers, reproducible, same_bits, wide};
 /// Inputs are below 1, so an entry is below `k`; its rounding error stays well below `k` half-ulps.
 const TOLERANCE: f64 = 1e-5;
 
-/// Small odd shapes, and now and then one that is large enough for the product to be split over threads.
+/// Small odd shapes, and now and then one that is large enough for the product to be split over threads, or long enough for its sums to be.
 fn shapes() -> impl Strategy<Value = (usize, usize, usize)> {
-    prop_oneof![9 => (1..40usize, 1..70usize, 1..40usize), 1 => (65..140usize, 90..130usize, 97..140usize)]
+    prop_oneof![
+        9 => (1..40usize, 1..70usize, 1..40usize),
+        1 => (65..140usize, 90..130usize, 97..140usize),
+        1 => (1..20usize, 340..1100usize, 1..40usize),
+        1 => (2040..4200usize, 1..20usize, 1..40usize),
+    ]
 }
 
 proptest! {
@@ -94,5 +99,42 @@ fn a_row_times_panels_does_not_depend_on_its_batch_when_products_are_split() {
         for rows in [1, 2, 3, 7, 63, 64, 65, 97, 200] {
             assert!(same_bits(&product(&x[..rows * k], &panels), &all[..rows * n]), "{rows} rows of {k} by {n}");
         }
+    }
+}
+
+#[test]
+fn rows_and_columns_that_fill_no_tile_and_no_panel_are_multiplied_like_the_others() {
+    // Left factors that are copied, in rows and in columns, and ones that are not; sums of one block and of several.
+    for (m, k, n) in [(197, 360, 150), (13, 700, 145), (97, 3, 131), (1, 353, 129), (390, 40, 17)] {
+        let (x, w, dy) = (numbers(1, m * k, 1.0), numbers(2, n * k, 1.0), numbers(3, m * n, 1.0));
+        let [y, dx, dw] = reproducible(|| {
+            let (mut y, mut dx, mut dw) = (vec![f32::NAN; m * n], vec![f32::NAN; m * k], vec![f32::NAN; n * k]);
+            cpu::linear(&x, &w, &mut y, (m, k, n));
+            cpu::linear_input_gradient(&dy, &w, &mut dx, (m, k, n));
+            cpu::linear_weight_gradient(&dy, &x, &mut dw, (m, k, n));
+            [y, dx, dw]
+        });
+        let (x, w, dy) = (wide(&x), wide(&w), wide(&dy));
+        assert_close(&y, &reference::linear(&x, &w, (m, k, n)), TOLERANCE);
+        assert_close(&dx, &reference::linear_input_gradient(&dy, &w, (m, k, n)), TOLERANCE);
+        assert_close(&dw, &reference::linear_weight_gradient(&dy, &x, (m, k, n)), TOLERANCE);
+    }
+}
+
+#[test]
+fn a_row_of_a_linear_layer_does_not_depend_on_its_batch() {
+    let (k, n) = (1100, 257);
+    let (x, w) = (numbers(1, 300 * k, 1.0), numbers(2, k * n, 1.0));
+    let linear = |rows: usize| {
+        let [y] = reproducible(|| {
+            let mut y = vec![f32::NAN; rows * n];
+            cpu::linear(&x[..rows * k], &w, &mut y, (rows, k, n));
+            [y]
+        });
+        y
+    };
+    let all = linear(300);
+    for rows in [1, 2, 7, 63, 193] {
+        assert!(same_bits(&linear(rows), &all[..rows * n]), "{rows} rows");
     }
 }

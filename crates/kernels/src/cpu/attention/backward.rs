@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::{BLOCK, Packed, Scratch, Seen, rotate_rows, rotate_rows_back, soft_cap};
+use super::{BLOCK, Packed, Scratch, Seen, rotate_rows, rotate_rows_back, soft_cap, visible};
 use crate::Scoring;
 use crate::cpu::Rope;
-use crate::cpu::linear::{View, product};
+use crate::cpu::product::{Right, View, product};
 use crate::cpu::simd::{dot, exp, multiversion};
 
 /// `dqkv` from `dout`, with the inputs, output and `lse` of [`attention`](super::attention).
@@ -60,74 +60,105 @@ fn backward_segment(p: &Packed, rope: &Rope, saved: &Saved<'_>, dqkv: &mut [f32]
     if n == 0 {
         return sent;
     }
-    s.reserve(before + n, d);
-    dqkv.fill(0.0);
+    let all = before + n;
+    s.reserve(all, d);
     for kv in 0..p.kv_heads {
-        saved.seen.keys(p, rope, kv, &mut s.k[..(before + n) * d]);
-        s.dk[..(before + n) * d].fill(0.0);
+        saved.seen.keys(p, rope, kv, &mut s.k[..all * d]);
+        saved.seen.values(p, kv, &mut s.v[..all * d]);
+        s.dk[..all * d].fill(0.0);
+        s.dv[..all * d].fill(0.0);
+        let laid_out = LaidOut {
+            keys: Right::lay_out((&s.k, View::columns(d)), (d, all), &mut s.keys),
+            values: Right::lay_out((&s.v, View::columns(d)), (d, all), &mut s.values),
+            mixed: Right::lay_out((&s.k, View::rows(d)), (all, d), &mut s.mixed),
+        };
         for head in p.group(kv) {
             rotate_rows(rope, before, &saved.seen.own[head * d..], row, &mut s.q[..n * d], d);
+            let mut flow = Flow {
+                q: &s.q,
+                dq: &mut s.dq,
+                dk: &mut s.dk,
+                dv: &mut s.dv,
+                scores: &mut s.scores,
+                d_scores: &mut s.d_scores,
+            };
             for start in (0..n).step_by(BLOCK) {
-                backward_block(p, saved, dqkv, &mut sent, s, (kv, head, start));
+                backward_block(p, saved, &laid_out, &mut flow, (head, before, start));
             }
             rotate_rows_back(rope, before, &s.dq[..n * d], &mut dqkv[head * d..], row, d);
         }
-        let (shared, own) = s.dk[..(before + n) * d].split_at(before * d);
+        let (k, v) = ((p.heads + kv) * d, (p.heads + p.kv_heads + kv) * d);
+        let (shared, own) = s.dk[..all * d].split_at(before * d);
+        let (shared_v, own_v) = s.dv[..all * d].split_at(before * d);
         if before > 0 {
             rotate_rows_back(rope, 0, shared, &mut sent[kv * d..], p.kv_row(), d);
+            copy_rows(shared_v, &mut sent[(p.kv_heads + kv) * d..], p.kv_row(), d);
         }
-        rotate_rows_back(rope, before, own, &mut dqkv[(p.heads + kv) * d..], row, d);
+        rotate_rows_back(rope, before, own, &mut dqkv[k..], row, d);
+        copy_rows(own_v, &mut dqkv[v..], row, d);
     }
     sent
+}
+
+fn copy_rows(from: &[f32], to: &mut [f32], row: usize, d: usize) {
+    for (from, to) in from.chunks_exact(d).zip(to.chunks_mut(row)) {
+        to[..d].copy_from_slice(from);
+    }
+}
+
+/// A key head's keys and values, laid out.
+struct LaidOut<'a> {
+    /// Keys, for scores.
+    keys: Right<'a>,
+    /// Values, for gradients of probabilities.
+    values: Right<'a>,
+    /// Keys again, mixed by gradients of scores.
+    mixed: Right<'a>,
+}
+
+/// What a block of a head reads, adds to, and works in.
+struct Flow<'a> {
+    q: &'a [f32],
+    dq: &'a mut [f32],
+    dk: &'a mut [f32],
+    dv: &'a mut [f32],
+    scores: &'a mut [f32],
+    d_scores: &'a mut [f32],
 }
 
 fn backward_block(
     p: &Packed,
     saved: &Saved<'_>,
-    dqkv: &mut [f32],
-    sent: &mut [f32],
-    s: &mut Scratch,
-    (kv, head, start): (usize, usize, usize),
+    laid_out: &LaidOut<'_>,
+    s: &mut Flow<'_>,
+    (head, before, start): (usize, usize, usize),
 ) {
-    let (Seen { before: parent, own }, scoring) = (saved.seen, saved.scoring);
-    let (d, row, out_row) = (p.head_dim, p.row(), p.out_row());
-    let (before, n) = (parent.len() / row, own.len() / row);
+    let (scoring, d, out_row) = (saved.scoring, p.head_dim, p.out_row());
+    let n = saved.seen.own.len() / p.row();
     let rows = BLOCK.min(n - start);
-    let first = scoring.first(before + start);
-    let width = before + start + rows - first;
-    let (shared, from) = saved.seen.from(p, first);
-    let visible = width - shared;
+    let visible = visible(&scoring, before + start, rows);
+    let (first, width) = (visible.start, visible.len());
     let (scores, scores_t) = (View::rows(width), View::columns(width));
-    let v = (p.heads + p.kv_heads + kv) * d;
-    let (theirs, ours) = (View::columns(row).at(first * row + v), View::columns(row).at(from * row + v));
-    let (q, k) = (View::rows(d).at(start * d), View::rows(d).at(first * d));
-    let k_t = View::columns(d).at(first * d);
     let o_at = start * out_row + head * d;
-    let o = View::rows(out_row).at(o_at);
-    product((rows, width, d), scoring.scale, (&s.q, q), (&s.k, k_t), (&mut s.scores, scores), false, 1);
-    product((rows, shared, d), 1.0, (saved.dout, o), (parent, theirs), (&mut s.d_scores, scores), false, 1);
-    product((rows, visible, d), 1.0, (saved.dout, o), (own, ours), (&mut s.d_scores, scores.at(shared)), false, 1);
-    let block = rows * width;
-    let (out, dout) = (&saved.out[o_at..], &saved.dout[o_at..]);
-    let lse = &saved.lse[head * n + start..][..rows];
+    let (q, o, seen) = (View::rows(d).at(start * d), View::rows(out_row).at(o_at), View::rows(d).at(first * d));
+    let shape = (rows, 0..d, visible.clone());
+    laid_out.keys.multiply(shape.clone(), scoring.scale, (s.q, q), (s.scores, scores), false);
+    laid_out.values.multiply(shape, 1.0, (saved.dout, o), (s.d_scores, scores), false);
     softmax_backward(
-        &mut s.scores[..block],
-        &mut s.d_scores[..block],
-        lse,
-        out,
-        dout,
+        &mut s.scores[..rows * width],
+        &mut s.d_scores[..rows * width],
+        &saved.lse[head * n + start..][..rows],
+        &saved.out[o_at..],
+        &saved.dout[o_at..],
         out_row,
         d,
         scoring.scale,
         scoring.window,
         scoring.soft_cap,
     );
-    let shared_v = View::rows(p.kv_row()).at(first * p.kv_row() + (p.kv_heads + kv) * d);
-    product((shared, d, rows), 1.0, (&s.scores, scores_t), (saved.dout, o), (sent, shared_v), true, 1);
-    let (own_t, dv) = (scores_t.at(shared), View::rows(row).at(from * row + v));
-    product((visible, d, rows), 1.0, (&s.scores, own_t), (saved.dout, o), (dqkv, dv), true, 1);
-    product((rows, d, width), 1.0, (&s.d_scores, scores), (&s.k, k), (&mut s.dq, q), false, 1);
-    product((width, d, rows), 1.0, (&s.d_scores, scores_t), (&s.q, q), (&mut s.dk, k), true, 1);
+    product((width, d, rows), 1.0, (s.scores, scores_t), (saved.dout, o), (s.dv, seen), true, 1);
+    laid_out.mixed.multiply((rows, visible, 0..d), 1.0, (s.d_scores, scores), (s.dq, q), false);
+    product((width, d, rows), 1.0, (s.d_scores, scores_t), (s.q, q), (s.dk, seen), true, 1);
 }
 
 /// Adds to `d_sinks[heads]` what comes from `dout`, with the output and `lse` of [`attention`](super::attention). A sink gives nothing, so

@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::{BLOCK, Packed, Scratch, Seen, powers, rotate_rows};
+use super::{BLOCK, Packed, Scratch, Seen, powers, rotate_rows, visible};
 use crate::Scoring;
 use crate::cpu::Rope;
-use crate::cpu::linear::{View, product};
+use crate::cpu::product::{Right, View};
 use crate::cpu::simd::multiversion;
 
 /// `out[tokens, heads * head_dim]` from `qkv[tokens, (heads + 2 kv_heads) * head_dim]`; `lse[tokens * heads]` receives the
@@ -43,28 +43,26 @@ fn forward_segment(
     }
     let (d, row, out_row) = (p.head_dim, p.row(), p.out_row());
     let (before, n) = (seen.before.len() / row, seen.own.len() / row);
-    s.reserve(before + n, d);
+    let all = before + n;
+    s.reserve(all, d);
     for kv in 0..p.kv_heads {
-        seen.keys(p, rope, kv, &mut s.k[..(before + n) * d]);
-        let v = (p.heads + p.kv_heads + kv) * d;
+        seen.keys(p, rope, kv, &mut s.k[..all * d]);
+        seen.values(p, kv, &mut s.v[..all * d]);
+        let keys = Right::lay_out((&s.k, View::columns(d)), (d, all), &mut s.keys);
+        let values = Right::lay_out((&s.v, View::rows(d)), (all, d), &mut s.values);
         for head in p.group(kv) {
             rotate_rows(rope, before, &seen.own[head * d..], row, &mut s.q[..n * d], d);
             let sink = scoring.sinks.map(|sinks| sinks[head]);
             for start in (0..n).step_by(BLOCK) {
                 let rows = BLOCK.min(n - start);
-                let first = scoring.first(before + start);
-                let width = before + start + rows - first;
-                let scores = View::rows(width);
-                let (q, k) = (View::rows(d).at(start * d), View::columns(d).at(first * d));
-                product((rows, width, d), scoring.scale, (&s.q, q), (&s.k, k), (&mut s.scores, scores), false, 1);
-                let block = &mut s.scores[..rows * width];
+                let visible = visible(&scoring, before + start, rows);
+                let (q, scores) = (View::rows(d).at(start * d), View::rows(visible.len()));
+                let shape = (rows, 0..d, visible.clone());
+                keys.multiply(shape, scoring.scale, (&s.q, q), (&mut s.scores, scores), false);
+                let block = &mut s.scores[..rows * visible.len()];
                 softmax(block, &mut lse[head * n + start..][..rows], scoring.window, scoring.soft_cap, sink);
                 let o = View::rows(out_row).at(start * out_row + head * d);
-                let (shared, from) = seen.from(p, first);
-                let (theirs, ours) = (View::rows(row).at(first * row + v), View::rows(row).at(from * row + v));
-                product((rows, d, shared), 1.0, (&s.scores, scores), (seen.before, theirs), (out, o), false, 1);
-                let own = (&s.scores[..], scores.at(shared));
-                product((rows, d, width - shared), 1.0, own, (seen.own, ours), (out, o), shared > 0, 1);
+                values.multiply((rows, visible, 0..d), 1.0, (&s.scores, scores), (out, o), false);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Causal grouped-query attention with rotary positions over packed segments, for training.
 //!
-//! Segments lie end to end without padding. Each is one task, so outputs are disjoint slices and no lock or pointer is shared. Per
-//! query head and block of 64 rows: two products forward, five backward (one more of each that involves values, if the segment has a
-//! parent); only the log-sum-exp of each row is kept in between.
+//! Segments lie end to end without padding. Each is one task, so outputs are disjoint slices and no lock or pointer is shared. Keys and
+//! values are laid out once for all query heads that share them. Per query head and block of 48 rows: two products forward, five backward;
+//! only the log-sum-exp of each row is kept in between.
 //!
 //! What a segment sends back to its parent's keys and values goes into a buffer of its own; the buffers are added in the order of the
 //! segments, so the sum is the same for any number of threads.
@@ -15,10 +15,15 @@ pub use backward::{attention_backward, sinks_backward};
 pub use forward::attention;
 pub use packed::Packed;
 
+use std::ops::Range;
+
+use super::product::{self, WIDEST};
 use super::rope::Rope;
 use super::simd::{exp, exp_sum, larger, max, multiversion};
+use crate::Scoring;
 
-const BLOCK: usize = 64;
+/// Whole tiles, and as few of what no row sees as pays.
+const BLOCK: usize = 48;
 
 /// Queries, keys and values that a segment's tokens see.
 #[derive(Clone, Copy)]
@@ -35,12 +40,6 @@ impl<'a> Seen<'a> {
         Self { before, own: parts[segment] }
     }
 
-    /// Of the keys from `first` on: how many are the parent's, and the first that is the segment's own.
-    fn from(&self, p: &Packed, first: usize) -> (usize, usize) {
-        let before = self.before.len() / p.row();
-        (before.saturating_sub(first), first.saturating_sub(before))
-    }
-
     /// The rotated keys of head `kv`, one after the other.
     fn keys(&self, p: &Packed, rope: &Rope, kv: usize, to: &mut [f32]) {
         let at = (p.heads + kv) * p.head_dim;
@@ -50,6 +49,20 @@ impl<'a> Seen<'a> {
         }
         rotate_rows(rope, before.len() / p.head_dim, &self.own[at..], p.row(), own, p.head_dim);
     }
+
+    /// The values of head `kv`, one after the other.
+    fn values(&self, p: &Packed, kv: usize, to: &mut [f32]) {
+        let at = (p.heads + p.kv_heads + kv) * p.head_dim;
+        let rows = self.before.chunks_exact(p.row()).chain(self.own.chunks_exact(p.row()));
+        for (to, from) in to.chunks_exact_mut(p.head_dim).zip(rows) {
+            to.copy_from_slice(&from[at..][..p.head_dim]);
+        }
+    }
+}
+
+/// The keys that a block of `rows` rows from position `start` on sees, from the beginning of a panel on.
+fn visible(scoring: &Scoring<'_, f32>, start: usize, rows: usize) -> Range<usize> {
+    scoring.first(start) / WIDEST * WIDEST..start + rows
 }
 
 /// Buffers of one worker, grown to the longest segment it has met.
@@ -57,16 +70,22 @@ impl<'a> Seen<'a> {
 struct Scratch {
     q: Vec<f32>,
     k: Vec<f32>,
+    v: Vec<f32>,
     dq: Vec<f32>,
     dk: Vec<f32>,
+    dv: Vec<f32>,
     scores: Vec<f32>,
     d_scores: Vec<f32>,
+    /// Keys and values laid out: to be multiplied with each other's rows, and to be mixed.
+    keys: product::Scratch,
+    values: product::Scratch,
+    mixed: product::Scratch,
 }
 
 impl Scratch {
     /// Room for tokens that see up to `seen` others, in heads `d` wide.
     fn reserve(&mut self, seen: usize, d: usize) {
-        for rows in [&mut self.q, &mut self.k, &mut self.dq, &mut self.dk] {
+        for rows in [&mut self.q, &mut self.k, &mut self.v, &mut self.dq, &mut self.dk, &mut self.dv] {
             rows.resize((seen * d).max(rows.len()), 0.0);
         }
         for block in [&mut self.scores, &mut self.d_scores] {

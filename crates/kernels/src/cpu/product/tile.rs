@@ -1,0 +1,251 @@
+//! The inner loop of products: a few rows times a panel of columns, summed in registers.
+//!
+//! Every sum is one chain of multiply-adds, in the order of what is summed over, whatever the number of rows and the width of the registers.
+
+use super::View;
+use crate::cpu::simd::{FMA_AT_BASELINE, Level, mul_add};
+
+/// Columns of the widest panel; other widths divide it.
+pub(crate) const WIDEST: usize = 32;
+/// Rows of the tallest tile.
+const TALLEST: usize = 12;
+
+/// Rows of a left factor: where they begin, and how far apart its rows and columns are.
+#[derive(Clone, Copy)]
+pub(super) struct Left {
+    pub(super) start: *const f32,
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+impl Left {
+    /// Those of `matrix` from `row` on.
+    pub(super) fn of(matrix: &[f32], view: View, row: usize) -> Self {
+        let start = matrix[view.from(row, 0).offset..].as_ptr();
+        Self { start, row: view.row_stride, column: view.column_stride }
+    }
+}
+
+/// Rows that are written: how far apart they are, and whether what is there is added to.
+#[derive(Clone, Copy)]
+pub(super) struct Out {
+    pub(super) start: *mut f32,
+    pub(super) row: usize,
+    pub(super) add: bool,
+}
+
+/// How one instruction set multiplies.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    /// Rows that there are registers for.
+    pub(super) rows: usize,
+    /// Columns of a panel.
+    pub(super) columns: usize,
+    run: unsafe fn(usize, usize, Left, *const f32, f32, Out),
+}
+
+impl Tile {
+    /// The one for this CPU.
+    pub(super) fn chosen() -> Self {
+        match Level::chosen() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => Self { rows: 12, columns: 32, run: avx512::run },
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => Self { rows: 6, columns: 16, run: avx2::run },
+            Level::Baseline => Self { rows: 6, columns: 16, run: plain::<16> },
+        }
+    }
+
+    /// One in plain Rust, of the tallest and widest measures that there are.
+    #[cfg(test)]
+    pub(super) fn largest() -> Self {
+        Self { rows: TALLEST, columns: WIDEST, run: plain::<WIDEST> }
+    }
+
+    /// `out[rows, columns] (+)= scale * left[rows, inner] right[inner, columns]`, of which `right` is a panel: `inner` times a whole row
+    /// of it. All its columns are multiplied, those up to `columns` are written.
+    ///
+    /// # Safety
+    /// There are 1 to `self.rows` rows, all of `left` and `right` may be read, and all of `out` may be written by nobody else.
+    #[allow(unsafe_code)]
+    #[inline]
+    pub(super) unsafe fn multiply(
+        &self,
+        (rows, columns, inner): (usize, usize, usize),
+        left: Left,
+        right: *const f32,
+        scale: f32,
+        out: Out,
+    ) {
+        if columns == self.columns {
+            // SAFETY: the caller's.
+            return unsafe { (self.run)(rows, inner, left, right, scale, out) };
+        }
+        let mut sums = [0.0; TALLEST * WIDEST];
+        let aside = Out { start: sums.as_mut_ptr(), row: self.columns, add: false };
+        // SAFETY: the caller's, but for the sums, which hold a whole tile.
+        unsafe { (self.run)(rows, inner, left, right, scale, aside) };
+        for (row, sums) in sums.chunks_exact(self.columns).take(rows).enumerate() {
+            // SAFETY: the caller's.
+            let to = unsafe { std::slice::from_raw_parts_mut(out.start.add(row * out.row), columns) };
+            to.iter_mut().zip(sums).for_each(|(to, sum)| *to = if out.add { *to + sum } else { *sum });
+        }
+    }
+}
+
+/// The loop in plain Rust, with up to twelve rows and panels of `COLUMNS`.
+///
+/// # Safety
+/// As of [`Tile::multiply`], and all columns of `out` may be written.
+#[allow(unsafe_code)]
+unsafe fn plain<const COLUMNS: usize>(rows: usize, inner: usize, left: Left, right: *const f32, scale: f32, out: Out) {
+    macro_rules! of_height {
+        ($($height:literal)*) => {
+            match rows {
+                // SAFETY: the caller's.
+                $($height => unsafe { plain_tile::<$height, COLUMNS>(inner, left, right, scale, out) },)*
+                _ => unreachable!("a tile of {rows} rows"),
+            }
+        };
+    }
+    of_height!(1 2 3 4 5 6 7 8 9 10 11 12);
+}
+
+/// # Safety
+/// As of [`plain`].
+#[allow(unsafe_code)]
+unsafe fn plain_tile<const M: usize, const COLUMNS: usize>(
+    inner: usize,
+    left: Left,
+    right: *const f32,
+    scale: f32,
+    out: Out,
+) {
+    let mut sums = [[0.0f32; COLUMNS]; M];
+    for i in 0..inner {
+        // SAFETY: a panel has `inner` rows, and the left factor as many columns (the caller's).
+        let right = unsafe { &*right.add(i * COLUMNS).cast::<[f32; COLUMNS]>() };
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller's.
+            let x = unsafe { *left.start.add(row * left.row + i * left.column) };
+            sums.iter_mut().zip(right).for_each(|(sum, y)| *sum = mul_add::<FMA_AT_BASELINE>(x, *y, *sum));
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        // SAFETY: the caller's.
+        let to = unsafe { &mut *out.start.add(row * out.row).cast::<[f32; COLUMNS]>() };
+        for (to, sum) in to.iter_mut().zip(sums) {
+            *to = if out.add { mul_add::<FMA_AT_BASELINE>(*sum, scale, *to) } else { sum * scale };
+        }
+    }
+}
+
+/// The same with vectors of `$lanes`, two of them for each of as many rows as there are registers for. Intrinsics, since the loop gives
+/// its best only if sums and columns stay in registers.
+#[cfg(target_arch = "x86_64")]
+macro_rules! with_vectors {
+    (
+        $name:ident, $features:literal, $lanes:literal, $tallest:literal: [$($rows:literal)*],
+        $zero:ident, $set:ident, $load:ident, $fma:ident, $mul:ident, $store:ident
+    ) => {
+        #[allow(unsafe_code)]
+        mod $name {
+            #[allow(clippy::wildcard_imports)]
+            use std::arch::x86_64::*;
+
+            use super::{Left, Out};
+
+            /// # Safety
+            /// As of [`plain`](super::plain), and the CPU has the features.
+            pub(super) unsafe fn run(rows: usize, inner: usize, left: Left, right: *const f32, scale: f32, out: Out) {
+                // SAFETY: the caller's.
+                unsafe {
+                    match (left.row, left.column) {
+                        (1, $tallest) => apart::<1, $tallest>(rows, inner, left, right, scale, out),
+                        (_, 1) => apart::<0, 1>(rows, inner, left, right, scale, out),
+                        _ => apart::<0, 0>(rows, inner, left, right, scale, out),
+                    }
+                }
+            }
+
+            /// The same for rows and columns that are `ROW` and `COLUMN` apart; 0 is for whatever they are.
+            ///
+            /// # Safety
+            /// As of [`run`].
+            unsafe fn apart<const ROW: usize, const COLUMN: usize>(
+                rows: usize, inner: usize, left: Left, right: *const f32, scale: f32, out: Out,
+            ) {
+                match rows {
+                    // SAFETY: the caller's.
+                    $($rows => unsafe { tile::<$rows, ROW, COLUMN>(inner, left, right, scale, out) },)*
+                    _ => unreachable!("a tile of {rows} rows"),
+                }
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn tile<const M: usize, const ROW: usize, const COLUMN: usize>(
+                inner: usize, left: Left, right: *const f32, scale: f32, out: Out,
+            ) {
+                let row_stride = if ROW == 0 { left.row } else { ROW };
+                let column_stride = if COLUMN == 0 { left.column } else { COLUMN };
+                // SAFETY: the caller's.
+                unsafe {
+                    for row in 0..M {
+                        let to = out.start.add(row * out.row);
+                        _mm_prefetch::<_MM_HINT_T0>(to.cast());
+                        _mm_prefetch::<_MM_HINT_T0>(to.add(2 * $lanes - 1).cast());
+                    }
+                    let mut sums = [[$zero(); 2]; M];
+                    // An address is a register and a multiple of another: every third row has a register.
+                    let third = row_stride * 3;
+                    let mut starts = [left.start, left.start.add(third), left.start.add(2 * third), left.start.add(3 * third)];
+                    for i in 0..inner {
+                        let right = right.add(i * 2 * $lanes);
+                        let columns = [$load(right), $load(right.add($lanes))];
+                        for row in 0..M {
+                            let x = $set(*starts[row / 3].add(row % 3 * row_stride));
+                            for v in 0..2 {
+                                sums[row][v] = $fma(x, columns[v], sums[row][v]);
+                            }
+                        }
+                        starts.iter_mut().for_each(|start| *start = start.add(column_stride));
+                    }
+                    let scale = $set(scale);
+                    for (row, sums) in sums.into_iter().enumerate() {
+                        for (v, sum) in sums.into_iter().enumerate() {
+                            let to = out.start.add(row * out.row + v * $lanes);
+                            $store(to, if out.add { $fma(sum, scale, $load(to)) } else { $mul(sum, scale) });
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+with_vectors!(
+    avx512,
+    "avx512f",
+    16,
+    12: [1 2 3 4 5 6 7 8 9 10 11 12],
+    _mm512_setzero_ps,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_fmadd_ps,
+    _mm512_mul_ps,
+    _mm512_storeu_ps
+);
+#[cfg(target_arch = "x86_64")]
+with_vectors!(
+    avx2,
+    "avx2,fma",
+    8,
+    6: [1 2 3 4 5 6],
+    _mm256_setzero_ps,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_fmadd_ps,
+    _mm256_mul_ps,
+    _mm256_storeu_ps
+);
