@@ -174,6 +174,21 @@ fn products() {
 }
 
 #[test]
+fn products_with_weights_laid_out() {
+    for rows in [1, 5, 40] {
+        let (k, n) = (700, 75);
+        let (x, w) = (numbers(1, rows * k, 1.0), numbers(2, n * k, 1.0));
+        let short: Vec<f32> = w.iter().map(|x| f32::from_bits(x.to_bits() & 0xFFFF_0000)).collect();
+        assert_agree(2e-6, || {
+            let (mut whole, mut half) = (vec![0.0; rows * n], vec![1.0; rows * n]);
+            multiply(&x, &Panels::new(&[&w], k), &mut whole, false);
+            multiply(&x, &Panels::new(&[&short], k), &mut half, true);
+            [whole, half].concat()
+        });
+    }
+}
+
+#[test]
 fn attention_over_packed_sequences_and_its_gradients() {
     let segment = |tokens, parent| Segment { tokens, parent };
     let segments = vec![segment(70, None), segment(1, None), segment(13, Some(0))];

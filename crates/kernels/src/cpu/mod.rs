@@ -18,8 +18,6 @@ mod log_prob;
 mod low_rank;
 mod norm;
 mod numbers;
-mod panel;
-mod panels;
 mod product;
 mod rope;
 mod route;
@@ -43,7 +41,7 @@ pub use log_prob::{LogProb, log_prob, log_prob_backward, log_prob_backward_in_pl
 pub use low_rank::{LowRank, low_rank, low_rank_backward};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use numbers::{Numbers, narrowed};
-pub use panels::{Panels, multiply};
+pub use product::{Panels, multiply};
 pub use rope::Rope;
 pub use route::{Routes, route, route_backward};
 pub use simd::{exp_in_place, max, vectors};

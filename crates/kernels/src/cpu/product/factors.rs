@@ -3,23 +3,16 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::View;
 use super::layout::Scratch;
-use super::right::{INNER, Right, blocks, for_each_chunk};
+use super::right::{INNER, Right, blocks};
+use super::tasks::{TASKS, for_each_chunk, share, tasks};
 use super::tile::{Out, Tile};
 
-/// Rows of a chunk at most: with a block of each in the second cache.
-const ROWS: usize = 192;
 /// Numbers of a right factor that are laid out at once: 16 MiB.
 const LAID_OUT: usize = 1 << 22;
-/// Rows of a task at least, if there are so many: fewer would read panels more often than they multiply.
-const FEWEST: usize = 48;
-/// Multiply-adds of a task at least.
-const WORTHWHILE: usize = 1 << 19;
-/// Tasks for each thread, if they are worth it: so that one that is held up does not hold up all.
-const TASKS: usize = 8;
+/// Rows of sums that a task adds up.
+const ADDED: usize = 48;
 /// What is summed over in a slice at least, where there are slices.
 const SLICE: usize = 1024;
 const SLICES: usize = 4;
@@ -54,7 +47,7 @@ impl Factors<'_> {
         let fit = va.end(m, k) <= a.len() && vb.end(k, n) <= b.len() && vc.end(m, n) <= c.len();
         assert!(fit, "matrix leaves its slice");
         assert!(vc.column_stride == 1 && (m == 1 || vc.row_stride >= n), "a product is written to rows");
-        let tasks = if threads > 1 { (m * n * k / WORTHWHILE).clamp(1, TASKS * threads) } else { 1 };
+        let tasks = tasks(self.shape, threads);
         let c = &mut c[vc.offset..][..(m - 1) * vc.row_stride + n];
         let slices = (k / SLICE).min(SLICES).min(SUMS / (m * n));
         if va.column_stride != 1 && slices > 1 {
@@ -91,9 +84,9 @@ impl Factors<'_> {
                 out.add = true;
             }
         });
-        for_each_chunk(tasks > 1, c, apart * FEWEST, |first, c| {
+        for_each_chunk(tasks > 1, c, apart * ADDED, |first, c| {
             for (row, c) in c.chunks_mut(apart).enumerate() {
-                let at = (first * FEWEST + row) * n;
+                let at = (first * ADDED + row) * n;
                 for (slice, part) in parts.chunks_exact(m * n).enumerate() {
                     let sums = c.iter_mut().zip(&part[at..at + n]);
                     if slice == 0 && !accumulate {
@@ -112,55 +105,19 @@ impl Factors<'_> {
         let ((_, n, k), width) = (self.shape, self.tile.columns);
         let most = (LAID_OUT / k / width).max(1) * width;
         for first in (0..n).step_by(most) {
-            let out = Out { start: out.start.wrapping_add(first), ..out };
-            self.columns(first..n.min(first + most)).multiply_columns(out, tasks);
+            self.columns(first..n.min(first + most)).multiply_columns(out.right(first), tasks);
         }
     }
 
     #[allow(unsafe_code)]
     fn multiply_columns(&self, out: Out, tasks: usize) {
-        let ((m, n, k), (a, va), width) = (self.shape, self.a, self.tile.columns);
+        let ((m, n, k), (a, va)) = (self.shape, self.a);
         let mut scratch = RIGHT.take();
         let right = Right::lay_out_by(self.tile, self.b, (k, n), &mut scratch, tasks > 1);
-        let tall =
-            if tasks > 1 { m.div_ceil(tasks).clamp(FEWEST, ROWS) } else { ROWS }.next_multiple_of(self.tile.rows);
-        let down = m.div_ceil(tall);
-        let wide = n.div_ceil(width).div_ceil(tasks.div_ceil(down)) * width;
-        let across = n.div_ceil(wide);
-        let out = Shared(out);
-        for_each(tasks > 1, down * across, |task| {
-            let (row, column) = (task / across * tall, task % across * wide);
-            let (rows, columns) = (tall.min(m - row), column..n.min(column + wide));
-            // SAFETY: the factors hold these rows, and tasks differ in what they write.
-            unsafe {
-                right.multiply_rows(rows, 0..k, columns, self.scale, (a, va.from(row, 0)), out.from(row, column))
-            };
+        share((m, n), self.tile, out, tasks, |row, rows, columns, out| {
+            // SAFETY: whoever made the factors saw to it that they fit, and has borrowed what is written; tasks differ in what they write.
+            unsafe { right.multiply_rows(rows, 0..k, columns, self.scale, (a, va.from(row, 0)), out) };
         });
         RIGHT.set(scratch);
-    }
-}
-
-/// Where tasks write rows and columns of their own.
-#[derive(Clone, Copy)]
-struct Shared(Out);
-
-impl Shared {
-    fn from(&self, row: usize, column: usize) -> Out {
-        Out { start: self.0.start.wrapping_add(row * self.0.row + column), ..self.0 }
-    }
-}
-
-// SAFETY: it is only an address; who writes there answers for it.
-#[allow(unsafe_code)]
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-#[allow(unsafe_code)]
-unsafe impl Sync for Shared {}
-
-fn for_each(parallel: bool, tasks: usize, f: impl Fn(usize) + Sync + Send) {
-    if parallel {
-        (0..tasks).into_par_iter().for_each(f);
-    } else {
-        (0..tasks).for_each(f);
     }
 }

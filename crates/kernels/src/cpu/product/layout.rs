@@ -1,15 +1,15 @@
 //! Laying operands out for the inner loop: panels of the right factor, tiles of the left one.
 
 use super::View;
-use super::tile::{Left, Tile};
+use super::tile::{Left, Number, Tile};
 
 /// A cache line.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
-/// Memory that grows to what it was asked for.
-#[derive(Default)]
+/// Memory that grows to what it was asked for, and begins where a line does.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Scratch(Vec<Line>);
 
 impl Scratch {
@@ -17,15 +17,30 @@ impl Scratch {
         Self(Vec::new())
     }
 
-    /// Room for `n` numbers, whatever they are now.
-    #[allow(unsafe_code)]
-    pub(super) fn room(&mut self, n: usize) -> &mut [f32] {
-        let lines = n.div_ceil(16);
+    /// Room for `n` numbers, whatever they are now; what was never asked for before is zeros.
+    pub(super) fn room<N: Number>(&mut self, n: usize) -> &mut [N] {
+        let lines = (n * size_of::<N>()).div_ceil(size_of::<Line>());
         if self.0.len() < lines {
             self.0.resize(lines, Line([0.0; 16]));
         }
-        // SAFETY: a line is sixteen numbers and nothing else.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), n) }
+        &mut self.numbers_mut()[..n]
+    }
+
+    /// All that there is room for.
+    #[allow(unsafe_code)]
+    pub(super) fn numbers<N: Number>(&self) -> &[N] {
+        // SAFETY: a line is as many numbers and nothing else, and any bits are a number.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.bytes() / size_of::<N>()) }
+    }
+
+    #[allow(unsafe_code)]
+    fn numbers_mut<N: Number>(&mut self) -> &mut [N] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.bytes() / size_of::<N>()) }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&self.0[..])
     }
 }
 

@@ -7,11 +7,14 @@
 
 mod factors;
 mod layout;
+mod panels;
 mod right;
+mod tasks;
 mod tile;
 
 use factors::Factors;
 pub(crate) use layout::Scratch;
+pub use panels::{Panels, multiply};
 pub(crate) use right::Right;
 use tile::Tile;
 pub(crate) use tile::WIDEST;

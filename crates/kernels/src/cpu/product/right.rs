@@ -3,11 +3,10 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::View;
 use super::layout::{Scratch, laid_out_tile, lay_out_panel, lay_out_rows, size_of_rows};
-use super::tile::{Left, Out, Tile};
+use super::tasks::for_each_chunk;
+use super::tile::{Left, Number, Out, Tile};
 
 /// What is summed at once: with as many rows of a panel and of a tile in the innermost cache.
 pub(super) const INNER: usize = 352;
@@ -20,8 +19,8 @@ thread_local! {
 
 /// A matrix `[inner, columns]` in panels.
 #[derive(Clone, Copy)]
-pub(crate) struct Right<'a> {
-    panels: &'a [f32],
+pub(crate) struct Right<'a, N = f32> {
+    panels: &'a [N],
     inner: usize,
     columns: usize,
     tile: Tile,
@@ -77,6 +76,14 @@ impl<'a> Right<'a> {
         // SAFETY: asserted above, and `c` is borrowed mutably.
         unsafe { self.multiply_rows(rows, inner, columns, scale, (a, va), out) };
     }
+}
+
+impl<'a, N: Number> Right<'a, N> {
+    /// What was laid out in `panels` as [`Right::lay_out`] would have, by `tile`.
+    pub(super) fn of(tile: Tile, panels: &'a [N], (inner, columns): (usize, usize)) -> Self {
+        assert!(panels.len() >= columns.next_multiple_of(tile.columns) * inner, "panels are missing");
+        Self { panels, inner, columns, tile }
+    }
 
     /// # Safety
     /// `a` holds the rows, nobody else writes to these rows and columns of `out`, all of which may be written, and `columns` begin with a
@@ -92,31 +99,61 @@ impl<'a> Right<'a> {
         out: Out,
     ) {
         let tile = &self.tile;
+        let part = |block: &Range<usize>| {
+            let add = out.add || block.start > inner.start;
+            (va.from(0, block.start - inner.start), Out { add, ..out })
+        };
+        let cut = || blocks(inner.clone(), INNER);
+        let panels = || columns.clone().step_by(tile.columns).map(|first| first..columns.end.min(first + tile.columns));
+        if columns.len() <= NARROW || rows <= tile.rows {
+            for (panel, block) in panels().flat_map(|panel| cut().map(move |block| (panel.clone(), block))) {
+                let (view, out) = part(&block);
+                let left = |row| Left::of(a, view, row);
+                // SAFETY: the caller's.
+                unsafe {
+                    self.multiply_panel(rows, &block, &panel, scale, left, out.right(panel.start - columns.start))
+                };
+            }
+            return;
+        }
         LEFT.with_borrow_mut(|scratch| {
-            for block in blocks(inner.clone(), INNER) {
-                let (view, add) = (va.from(0, block.start - inner.start), out.add || block.start > inner.start);
-                let lie = columns.len() <= NARROW;
-                let copy = scratch.room(if lie { 0 } else { size_of_rows(tile, rows, block.len()) });
-                if !lie {
-                    lay_out_rows(tile, (a, view), (rows, block.len()), copy);
-                }
-                for first in columns.clone().step_by(tile.columns) {
-                    let panel = &self.panels[first * self.inner + block.start * tile.columns..];
-                    let panel = panel[..block.len() * tile.columns].as_ptr();
-                    for row in (0..rows).step_by(tile.rows) {
-                        let left = if lie {
-                            Left::of(a, view, row)
-                        } else {
-                            laid_out_tile(tile, view, row, block.len(), copy)
-                        };
-                        let shape = (tile.rows.min(rows - row), tile.columns.min(columns.end - first), block.len());
-                        let start = out.start.wrapping_add(row * out.row + first - columns.start);
-                        // SAFETY: the factors hold these rows and columns, and the caller lets these be written.
-                        unsafe { tile.multiply(shape, left, panel, scale, Out { start, add, ..out }) };
-                    }
+            for block in cut() {
+                let (view, out) = part(&block);
+                let copy = scratch.room(size_of_rows(tile, rows, block.len()));
+                lay_out_rows(tile, (a, view), (rows, block.len()), copy);
+                for panel in panels() {
+                    let left = |row| laid_out_tile(tile, view, row, block.len(), copy);
+                    // SAFETY: the caller's.
+                    unsafe {
+                        self.multiply_panel(rows, &block, &panel, scale, left, out.right(panel.start - columns.start))
+                    };
                 }
             }
         });
+    }
+
+    /// Rows times a block of a panel.
+    ///
+    /// # Safety
+    /// As of [`multiply_rows`](Self::multiply_rows).
+    #[allow(unsafe_code)]
+    unsafe fn multiply_panel(
+        &self,
+        rows: usize,
+        block: &Range<usize>,
+        columns: &Range<usize>,
+        scale: f32,
+        left: impl Fn(usize) -> Left,
+        out: Out,
+    ) {
+        let tile = &self.tile;
+        let panel = &self.panels[columns.start * self.inner + block.start * tile.columns..];
+        let panel = panel[..block.len() * tile.columns].as_ptr();
+        for row in (0..rows).step_by(tile.rows) {
+            let shape = (tile.rows.min(rows - row), columns.len(), block.len());
+            // SAFETY: the factors hold these rows and columns, and the caller lets these be written.
+            unsafe { tile.multiply(shape, left(row), panel, scale, out.down(row)) };
+        }
     }
 }
 
@@ -124,17 +161,4 @@ impl<'a> Right<'a> {
 pub(super) fn blocks(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
     let step = range.len().div_ceil(range.len().div_ceil(most));
     range.clone().step_by(step).map(move |start| start..range.end.min(start + step))
-}
-
-pub(super) fn for_each_chunk(
-    parallel: bool,
-    values: &mut [f32],
-    size: usize,
-    f: impl Fn(usize, &mut [f32]) + Sync + Send,
-) {
-    if parallel {
-        values.par_chunks_mut(size).enumerate().for_each(|(i, chunk)| f(i, chunk));
-    } else {
-        values.chunks_mut(size).enumerate().for_each(|(i, chunk)| f(i, chunk));
-    }
 }

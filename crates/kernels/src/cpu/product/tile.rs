@@ -2,7 +2,10 @@
 //!
 //! Every sum is one chain of multiply-adds, in the order of what is summed over, whatever the number of rows and the width of the registers.
 
+use half::bf16;
+
 use super::View;
+use crate::cpu::numbers::wide;
 use crate::cpu::simd::{FMA_AT_BASELINE, Level, mul_add};
 
 /// Columns of the widest panel; other widths divide it.
@@ -12,7 +15,7 @@ const TALLEST: usize = 12;
 
 /// Rows of a left factor: where they begin, and how far apart its rows and columns are.
 #[derive(Clone, Copy)]
-pub(super) struct Left {
+pub(crate) struct Left {
     pub(super) start: *const f32,
     pub(super) row: usize,
     pub(super) column: usize,
@@ -28,20 +31,66 @@ impl Left {
 
 /// Rows that are written: how far apart they are, and whether what is there is added to.
 #[derive(Clone, Copy)]
-pub(super) struct Out {
+pub(crate) struct Out {
     pub(super) start: *mut f32,
     pub(super) row: usize,
     pub(super) add: bool,
 }
 
+impl Out {
+    /// From `rows` further down on.
+    pub(super) fn down(self, rows: usize) -> Self {
+        self.right(rows * self.row)
+    }
+
+    /// From `columns` further right on.
+    pub(super) fn right(self, columns: usize) -> Self {
+        Self { start: self.start.wrapping_add(columns), ..self }
+    }
+}
+
+/// What a panel may hold: numbers that are f32 once they are in registers.
+pub(crate) trait Number: Copy + Send + Sync + 'static {
+    /// As f32.
+    fn wide(self) -> f32;
+
+    /// The loop over panels of them.
+    fn run(tile: &Tile) -> Run<Self>;
+}
+
+pub(crate) type Run<N> = unsafe fn(usize, usize, Left, *const N, f32, Out);
+
 /// How one instruction set multiplies.
-#[derive(Clone, Copy)]
-pub(super) struct Tile {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tile {
     /// Rows that there are registers for.
     pub(super) rows: usize,
     /// Columns of a panel.
     pub(super) columns: usize,
-    run: unsafe fn(usize, usize, Left, *const f32, f32, Out),
+    run: Run<f32>,
+    run_halves: Run<bf16>,
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        self
+    }
+
+    fn run(tile: &Tile) -> Run<Self> {
+        tile.run
+    }
+}
+
+impl Number for bf16 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        wide(self)
+    }
+
+    fn run(tile: &Tile) -> Run<Self> {
+        tile.run_halves
+    }
 }
 
 impl Tile {
@@ -49,17 +98,17 @@ impl Tile {
     pub(super) fn chosen() -> Self {
         match Level::chosen() {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => Self { rows: 12, columns: 32, run: avx512::run },
+            Level::Avx512 => Self { rows: 12, columns: 32, run: avx512::run, run_halves: avx512_halves::run },
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => Self { rows: 6, columns: 16, run: avx2::run },
-            Level::Baseline => Self { rows: 6, columns: 16, run: plain::<16> },
+            Level::Avx2 => Self { rows: 6, columns: 16, run: avx2::run, run_halves: avx2_halves::run },
+            Level::Baseline => Self { rows: 6, columns: 16, run: plain::<_, 16>, run_halves: plain::<_, 16> },
         }
     }
 
     /// One in plain Rust, of the tallest and widest measures that there are.
     #[cfg(test)]
     pub(super) fn largest() -> Self {
-        Self { rows: TALLEST, columns: WIDEST, run: plain::<WIDEST> }
+        Self { rows: TALLEST, columns: WIDEST, run: plain::<_, WIDEST>, run_halves: plain::<_, WIDEST> }
     }
 
     /// `out[rows, columns] (+)= scale * left[rows, inner] right[inner, columns]`, of which `right` is a panel: `inner` times a whole row
@@ -69,22 +118,22 @@ impl Tile {
     /// There are 1 to `self.rows` rows, all of `left` and `right` may be read, and all of `out` may be written by nobody else.
     #[allow(unsafe_code)]
     #[inline]
-    pub(super) unsafe fn multiply(
+    pub(super) unsafe fn multiply<N: Number>(
         &self,
         (rows, columns, inner): (usize, usize, usize),
         left: Left,
-        right: *const f32,
+        right: *const N,
         scale: f32,
         out: Out,
     ) {
         if columns == self.columns {
             // SAFETY: the caller's.
-            return unsafe { (self.run)(rows, inner, left, right, scale, out) };
+            return unsafe { N::run(self)(rows, inner, left, right, scale, out) };
         }
         let mut sums = [0.0; TALLEST * WIDEST];
         let aside = Out { start: sums.as_mut_ptr(), row: self.columns, add: false };
         // SAFETY: the caller's, but for the sums, which hold a whole tile.
-        unsafe { (self.run)(rows, inner, left, right, scale, aside) };
+        unsafe { N::run(self)(rows, inner, left, right, scale, aside) };
         for (row, sums) in sums.chunks_exact(self.columns).take(rows).enumerate() {
             // SAFETY: the caller's.
             let to = unsafe { std::slice::from_raw_parts_mut(out.start.add(row * out.row), columns) };
@@ -98,12 +147,19 @@ impl Tile {
 /// # Safety
 /// As of [`Tile::multiply`], and all columns of `out` may be written.
 #[allow(unsafe_code)]
-unsafe fn plain<const COLUMNS: usize>(rows: usize, inner: usize, left: Left, right: *const f32, scale: f32, out: Out) {
+unsafe fn plain<N: Number, const COLUMNS: usize>(
+    rows: usize,
+    inner: usize,
+    left: Left,
+    right: *const N,
+    scale: f32,
+    out: Out,
+) {
     macro_rules! of_height {
         ($($height:literal)*) => {
             match rows {
                 // SAFETY: the caller's.
-                $($height => unsafe { plain_tile::<$height, COLUMNS>(inner, left, right, scale, out) },)*
+                $($height => unsafe { plain_tile::<$height, N, COLUMNS>(inner, left, right, scale, out) },)*
                 _ => unreachable!("a tile of {rows} rows"),
             }
         };
@@ -114,21 +170,21 @@ unsafe fn plain<const COLUMNS: usize>(rows: usize, inner: usize, left: Left, rig
 /// # Safety
 /// As of [`plain`].
 #[allow(unsafe_code)]
-unsafe fn plain_tile<const M: usize, const COLUMNS: usize>(
+unsafe fn plain_tile<const M: usize, N: Number, const COLUMNS: usize>(
     inner: usize,
     left: Left,
-    right: *const f32,
+    right: *const N,
     scale: f32,
     out: Out,
 ) {
     let mut sums = [[0.0f32; COLUMNS]; M];
     for i in 0..inner {
         // SAFETY: a panel has `inner` rows, and the left factor as many columns (the caller's).
-        let right = unsafe { &*right.add(i * COLUMNS).cast::<[f32; COLUMNS]>() };
+        let right = unsafe { &*right.add(i * COLUMNS).cast::<[N; COLUMNS]>() };
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: the caller's.
             let x = unsafe { *left.start.add(row * left.row + i * left.column) };
-            sums.iter_mut().zip(right).for_each(|(sum, y)| *sum = mul_add::<FMA_AT_BASELINE>(x, *y, *sum));
+            sums.iter_mut().zip(right).for_each(|(sum, y)| *sum = mul_add::<FMA_AT_BASELINE>(x, y.wide(), *sum));
         }
     }
     for (row, sums) in sums.iter().enumerate() {
@@ -146,7 +202,7 @@ unsafe fn plain_tile<const M: usize, const COLUMNS: usize>(
 macro_rules! with_vectors {
     (
         $name:ident, $features:literal, $lanes:literal, $tallest:literal: [$($rows:literal)*],
-        $zero:ident, $set:ident, $load:ident, $fma:ident, $mul:ident, $store:ident
+        $zero:ident, $set:ident, $load:ident, $fma:ident, $mul:ident, $store:ident, $number:ty, |$at:ident| $columns:expr
     ) => {
         #[allow(unsafe_code)]
         mod $name {
@@ -157,7 +213,7 @@ macro_rules! with_vectors {
 
             /// # Safety
             /// As of [`plain`](super::plain), and the CPU has the features.
-            pub(super) unsafe fn run(rows: usize, inner: usize, left: Left, right: *const f32, scale: f32, out: Out) {
+            pub(super) unsafe fn run(rows: usize, inner: usize, left: Left, right: *const $number, scale: f32, out: Out) {
                 // SAFETY: the caller's.
                 unsafe {
                     match (left.row, left.column) {
@@ -173,7 +229,7 @@ macro_rules! with_vectors {
             /// # Safety
             /// As of [`run`].
             unsafe fn apart<const ROW: usize, const COLUMN: usize>(
-                rows: usize, inner: usize, left: Left, right: *const f32, scale: f32, out: Out,
+                rows: usize, inner: usize, left: Left, right: *const $number, scale: f32, out: Out,
             ) {
                 match rows {
                     // SAFETY: the caller's.
@@ -184,7 +240,7 @@ macro_rules! with_vectors {
 
             #[target_feature(enable = $features)]
             unsafe fn tile<const M: usize, const ROW: usize, const COLUMN: usize>(
-                inner: usize, left: Left, right: *const f32, scale: f32, out: Out,
+                inner: usize, left: Left, right: *const $number, scale: f32, out: Out,
             ) {
                 let row_stride = if ROW == 0 { left.row } else { ROW };
                 let column_stride = if COLUMN == 0 { left.column } else { COLUMN };
@@ -201,7 +257,10 @@ macro_rules! with_vectors {
                     let mut starts = [left.start, left.start.add(third), left.start.add(2 * third), left.start.add(3 * third)];
                     for i in 0..inner {
                         let right = right.add(i * 2 * $lanes);
-                        let columns = [$load(right), $load(right.add($lanes))];
+                        let columns: [_; 2] = std::array::from_fn(|v| {
+                            let $at = right.add(v * $lanes);
+                            $columns
+                        });
                         for row in 0..M {
                             let x = $set(*starts[row / 3].add(row % 3 * row_stride));
                             for v in 0..2 {
@@ -225,27 +284,24 @@ macro_rules! with_vectors {
 
 #[cfg(target_arch = "x86_64")]
 with_vectors!(
-    avx512,
-    "avx512f",
-    16,
-    12: [1 2 3 4 5 6 7 8 9 10 11 12],
-    _mm512_setzero_ps,
-    _mm512_set1_ps,
-    _mm512_loadu_ps,
-    _mm512_fmadd_ps,
-    _mm512_mul_ps,
-    _mm512_storeu_ps
+    avx512, "avx512f", 16, 12: [1 2 3 4 5 6 7 8 9 10 11 12], _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_fmadd_ps,
+    _mm512_mul_ps, _mm512_storeu_ps, f32, |at| _mm512_loadu_ps(at)
 );
 #[cfg(target_arch = "x86_64")]
 with_vectors!(
-    avx2,
-    "avx2,fma",
-    8,
-    6: [1 2 3 4 5 6],
-    _mm256_setzero_ps,
-    _mm256_set1_ps,
-    _mm256_loadu_ps,
-    _mm256_fmadd_ps,
-    _mm256_mul_ps,
-    _mm256_storeu_ps
+    avx2, "avx2,fma", 8, 6: [1 2 3 4 5 6], _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_fmadd_ps,
+    _mm256_mul_ps, _mm256_storeu_ps, f32, |at| _mm256_loadu_ps(at)
+);
+// A bf16 is the upper half of an f32.
+#[cfg(target_arch = "x86_64")]
+with_vectors!(
+    avx512_halves, "avx512f", 16, 12: [1 2 3 4 5 6 7 8 9 10 11 12], _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_fmadd_ps,
+    _mm512_mul_ps, _mm512_storeu_ps, half::bf16,
+    |at| _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast())), 16))
+);
+#[cfg(target_arch = "x86_64")]
+with_vectors!(
+    avx2_halves, "avx2,fma", 8, 6: [1 2 3 4 5 6], _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_fmadd_ps,
+    _mm256_mul_ps, _mm256_storeu_ps, half::bf16,
+    |at| _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast())), 16))
 );

@@ -1,0 +1,74 @@
+//! Sharing a product out to threads.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::tile::{Out, Tile};
+
+/// Rows of a task at most: with a block of each in the second cache.
+const ROWS: usize = 192;
+/// Rows of a task at least, if there are so many: fewer would read panels more often than they multiply.
+const FEWEST: usize = 48;
+/// Multiply-adds of a task at least.
+const WORTHWHILE: usize = 1 << 19;
+/// Tasks for each thread, if they are worth it: so that one that is held up does not hold up all.
+pub(super) const TASKS: usize = 8;
+
+/// How many tasks a product of shape `(m, n, k)` is worth.
+pub(super) fn tasks((m, n, k): (usize, usize, usize), threads: usize) -> usize {
+    if threads > 1 { (m * n * k / WORTHWHILE).clamp(1, TASKS * threads) } else { 1 }
+}
+
+/// Runs `task` on parts of what is written, of `shape` `(rows, columns)`, about `tasks` of them: on its first row, how many it has, its columns, which
+/// begin with a panel, and where it begins.
+pub(super) fn share(
+    (rows, columns): (usize, usize),
+    tile: Tile,
+    out: Out,
+    tasks: usize,
+    task: impl Fn(usize, usize, Range<usize>, Out) + Sync + Send,
+) {
+    let tall = if tasks > 1 { rows.div_ceil(tasks).clamp(FEWEST, ROWS) } else { ROWS };
+    let tall = tall.next_multiple_of(tile.rows);
+    let down = rows.div_ceil(tall);
+    let wide = columns.div_ceil(tile.columns).div_ceil(tasks.div_ceil(down)) * tile.columns;
+    let across = columns.div_ceil(wide);
+    let out = Shared(out);
+    let part = |i: usize| {
+        let (row, column) = (i / across * tall, i % across * wide);
+        let part = column..columns.min(column + wide);
+        task(row, tall.min(rows - row), part, out.get().down(row).right(column));
+    };
+    if tasks > 1 {
+        (0..down * across).into_par_iter().for_each(part);
+    } else {
+        (0..down * across).for_each(part);
+    }
+}
+
+/// Where tasks write rows and columns of their own.
+struct Shared(Out);
+
+impl Shared {
+    fn get(&self) -> Out {
+        self.0
+    }
+}
+
+// SAFETY: it is only an address; who writes there answers for it.
+#[allow(unsafe_code)]
+unsafe impl Sync for Shared {}
+
+pub(super) fn for_each_chunk(
+    parallel: bool,
+    values: &mut [f32],
+    size: usize,
+    f: impl Fn(usize, &mut [f32]) + Sync + Send,
+) {
+    if parallel {
+        values.par_chunks_mut(size).enumerate().for_each(|(i, chunk)| f(i, chunk));
+    } else {
+        values.chunks_mut(size).enumerate().for_each(|(i, chunk)| f(i, chunk));
+    }
+}
