@@ -39,6 +39,7 @@ impl Factors<'_> {
     ///
     /// # Panics
     /// If a matrix leaves its slice.
+    #[allow(unsafe_code)]
     pub(super) fn multiply_into(&self, (c, vc): (&mut [f32], View), accumulate: bool, threads: usize) {
         let ((m, n, k), (a, va), (b, vb)) = (self.shape, self.a, self.b);
         if m == 0 || n == 0 || k == 0 {
@@ -53,7 +54,8 @@ impl Factors<'_> {
         if va.column_stride != 1 && slices > 1 {
             self.multiply_slices(slices, (c, vc.row_stride), accumulate, tasks);
         } else {
-            self.multiply(Out { start: c.as_mut_ptr(), row: vc.row_stride, add: accumulate }, tasks);
+            // SAFETY: asserted above, and `c` is borrowed mutably.
+            unsafe { self.multiply(Out { start: c.as_mut_ptr(), row: vc.row_stride, add: accumulate }, tasks) };
         }
     }
 
@@ -70,6 +72,7 @@ impl Factors<'_> {
     }
 
     /// The product where few rows and columns meet in a long sum: slices of it are summed apart, block after block, and then added up.
+    #[allow(unsafe_code)]
     fn multiply_slices(&self, slices: usize, (c, apart): (&mut [f32], usize), accumulate: bool, tasks: usize) {
         let (m, n, k) = self.shape;
         // More threads than slices share them.
@@ -80,7 +83,8 @@ impl Factors<'_> {
             let slice = slice * k / slices..(slice + 1) * k / slices;
             let mut out = Out { start: part.as_mut_ptr(), row: n, add: false };
             for block in blocks(slice, INNER) {
-                self.inner(block).multiply(out, within);
+                // SAFETY: the factors were found to fit, and a part is as large as the product.
+                unsafe { self.inner(block).multiply(out, within) };
                 out.add = true;
             }
         });
@@ -101,21 +105,28 @@ impl Factors<'_> {
     }
 
     /// The product, as many columns at a time as may be laid out.
-    fn multiply(&self, out: Out, tasks: usize) {
+    ///
+    /// # Safety
+    /// The factors fit their slices, and all of `out` may be written by nobody else.
+    #[allow(unsafe_code)]
+    unsafe fn multiply(&self, out: Out, tasks: usize) {
         let ((_, n, k), width) = (self.shape, self.tile.columns);
         let most = (LAID_OUT / k / width).max(1) * width;
         for first in (0..n).step_by(most) {
-            self.columns(first..n.min(first + most)).multiply_columns(out.right(first), tasks);
+            // SAFETY: the caller's.
+            unsafe { self.columns(first..n.min(first + most)).multiply_columns(out.right(first), tasks) };
         }
     }
 
+    /// # Safety
+    /// As of [`multiply`](Self::multiply).
     #[allow(unsafe_code)]
-    fn multiply_columns(&self, out: Out, tasks: usize) {
+    unsafe fn multiply_columns(&self, out: Out, tasks: usize) {
         let ((m, n, k), (a, va)) = (self.shape, self.a);
         let mut scratch = RIGHT.take();
         let right = Right::lay_out_by(self.tile, self.b, (k, n), &mut scratch, tasks > 1);
         share((m, n), self.tile, out, tasks, |row, rows, columns, out| {
-            // SAFETY: whoever made the factors saw to it that they fit, and has borrowed what is written; tasks differ in what they write.
+            // SAFETY: the caller's, and tasks differ in what they write.
             unsafe { right.multiply_rows(rows, 0..k, columns, self.scale, (a, va.from(row, 0)), out) };
         });
         RIGHT.set(scratch);
