@@ -67,9 +67,24 @@ pub(crate) fn product(
 mod tests {
     use super::*;
 
+    fn numbers(seed: usize, n: usize) -> Vec<f32> {
+        crate::reference::numbers(seed, n).into_iter().map(|x| x as f32).collect()
+    }
+
+    #[test]
+    fn a_column_does_not_depend_on_how_many_there_are() {
+        let (m, k) = (13, 400);
+        let (a, b) = (numbers(1, m * k), numbers(2, 96 * k));
+        let columns = |n: usize| {
+            let mut c = vec![1.0; m * n];
+            product((m, n, k), 0.3, (&a, View::rows(k)), (&b, View::columns(k)), (&mut c, View::rows(n)), true, 1);
+            c.chunks_exact(n).flat_map(|row| row[..35].iter().map(|x| x.to_bits())).collect::<Vec<_>>()
+        };
+        assert_eq!(columns(35), columns(96));
+    }
+
     #[test]
     fn tiles_of_all_measures_find_the_same() {
-        let numbers = |seed, n| -> Vec<f32> { crate::reference::numbers(seed, n).iter().map(|x| *x as f32).collect() };
         for (m, n, k) in [(26, 200, 400), (40, 35, 20), (30, 50, 2100), (1, 1, 1)] {
             let (a, b) = (numbers(1, m * k), numbers(2, k * n));
             for (va, vb) in [(View::rows(k), View::columns(k)), (View::columns(m), View::rows(n))] {

@@ -130,14 +130,20 @@ impl Tile {
             // SAFETY: the caller's.
             return unsafe { N::run(self)(rows, inner, left, right, scale, out) };
         }
-        let mut sums = [0.0; TALLEST * WIDEST];
-        let aside = Out { start: sums.as_mut_ptr(), row: self.columns, add: false };
-        // SAFETY: the caller's, but for the sums, which hold a whole tile.
+        // As if all columns were there, so that a column's bits do not depend on how wide a panel is.
+        let mut whole = [0.0; TALLEST * WIDEST];
+        // SAFETY: the caller's.
+        let to = |row: usize| unsafe { std::slice::from_raw_parts_mut(out.start.add(row * out.row), columns) };
+        if out.add {
+            for (row, whole) in whole.chunks_exact_mut(self.columns).take(rows).enumerate() {
+                whole[..columns].copy_from_slice(to(row));
+            }
+        }
+        let aside = Out { start: whole.as_mut_ptr(), row: self.columns, ..out };
+        // SAFETY: the caller's, but for what is written, which holds a whole tile.
         unsafe { N::run(self)(rows, inner, left, right, scale, aside) };
-        for (row, sums) in sums.chunks_exact(self.columns).take(rows).enumerate() {
-            // SAFETY: the caller's.
-            let to = unsafe { std::slice::from_raw_parts_mut(out.start.add(row * out.row), columns) };
-            to.iter_mut().zip(sums).for_each(|(to, sum)| *to = if out.add { *to + sum } else { *sum });
+        for (row, whole) in whole.chunks_exact(self.columns).take(rows).enumerate() {
+            to(row).copy_from_slice(&whole[..columns]);
         }
     }
 }
@@ -254,7 +260,7 @@ macro_rules! with_vectors {
                     let mut sums = [[$zero(); 2]; M];
                     // An address is a register and a multiple of another: every third row has a register.
                     let third = row_stride * 3;
-                    let mut starts = [left.start, left.start.add(third), left.start.add(2 * third), left.start.add(3 * third)];
+                    let mut starts: [_; 4] = std::array::from_fn(|i| left.start.wrapping_add(i * third));
                     for i in 0..inner {
                         let right = right.add(i * 2 * $lanes);
                         let columns: [_; 2] = std::array::from_fn(|v| {
@@ -267,7 +273,7 @@ macro_rules! with_vectors {
                                 sums[row][v] = $fma(x, columns[v], sums[row][v]);
                             }
                         }
-                        starts.iter_mut().for_each(|start| *start = start.add(column_stride));
+                        starts.iter_mut().for_each(|start| *start = start.wrapping_add(column_stride));
                     }
                     let scale = $set(scale);
                     for (row, sums) in sums.into_iter().enumerate() {
