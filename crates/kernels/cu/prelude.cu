@@ -20,8 +20,25 @@ __device__ __forceinline__ float widen(bf16 x) { return __uint_as_float((u32)x <
 __device__ __forceinline__ void narrow(float x, float* to) { *to = x; }
 // To the nearest, ties to even; a NaN stays one.
 __device__ __forceinline__ void narrow(float x, bf16* to) {
+#ifdef __CUDA_ARCH__
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(*to) : "f"(x));
+#else
   u32 bits = __float_as_uint(x);
   *to = (bits & 0x7fffffffu) > 0x7f800000u ? (bf16)0x7fff : (bf16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+#endif
+}
+
+#define LOG2_E 1.44269504f
+
+// 2^x in one instruction, to two units in the last place; what would be denormal is 0.
+__device__ __forceinline__ float power_of_two(float x) {
+#ifdef __CUDA_ARCH__
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return exp2f(x);
+#endif
 }
 
 // ---- pieces of 16 bytes ----
@@ -34,11 +51,15 @@ struct Piece {
     T each[WIDTH];
   };
 
+  __device__ __forceinline__ void widened(float* x) const {
+#pragma unroll
+    for (u32 i = 0; i < WIDTH; i++) x[i] = widen(each[i]);
+  }
+
   static __device__ __forceinline__ void load(const T* at, float* x) {
     Piece piece;
     piece.all = *(const uint4*)at;
-#pragma unroll
-    for (u32 i = 0; i < WIDTH; i++) x[i] = widen(piece.each[i]);
+    piece.widened(x);
   }
 
   static __device__ __forceinline__ void store(T* at, const float* x) {
@@ -98,6 +119,10 @@ struct Row {
   __device__ __forceinline__ long long first(u32 slot) const { return (long long)slot * WIDTH - ahead; }
 
   __device__ __forceinline__ bool whole(u32 slot) const { return first(slot) >= 0 && first(slot) + WIDTH <= length; }
+
+  // Slots that lie in the row with all of their elements are those from `inner()` to `outer()`; one at either end may not.
+  __device__ __forceinline__ u32 inner() const { return ahead ? 1 : 0; }
+  __device__ __forceinline__ u32 outer() const { return (length + ahead) / WIDTH; }
 
   __device__ __forceinline__ bool holds(u32 slot, u32 i) const { return first(slot) + i >= 0 && first(slot) + i < length; }
 
