@@ -62,7 +62,9 @@ impl Bench {
     fn array<T: Element>(&self, len: usize, number: impl Fn(f32) -> T) -> Array<Gpu, T> {
         let some: Vec<T> =
             (0..4093).map(|i| number(((i * 2_654_435_761u64 as usize) % 4093) as f32 / 2046.5 - 1.0)).collect();
-        Array::from_slice(&self.gpu, &some.iter().copied().cycle().take(len).collect::<Vec<T>>()).unwrap()
+        let mut all = some.repeat(len.div_ceil(some.len()));
+        all.truncate(len);
+        Array::from_slice(&self.gpu, &all).unwrap()
     }
 
     fn copy(&mut self) {
