@@ -162,23 +162,23 @@ __device__ __forceinline__ void log_prob_backward_row(const T* logits, const u32
   }
 }
 
-extern "C" __global__ void __launch_bounds__(1024) log_prob_f32(const float* logits, const u32* targets, float* log_prob,
+extern "C" __global__ void __launch_bounds__(256) log_prob_f32(const float* logits, const u32* targets, float* log_prob,
     float* entropy, float* largest, float* log_sum, float scale, u32 vocab) {
   log_prob_row(logits, targets, log_prob, entropy, largest, log_sum, scale, vocab);
 }
 
-extern "C" __global__ void __launch_bounds__(1024) log_prob_bf16(const bf16* logits, const u32* targets, float* log_prob,
+extern "C" __global__ void __launch_bounds__(256) log_prob_bf16(const bf16* logits, const u32* targets, float* log_prob,
     float* entropy, float* largest, float* log_sum, float scale, u32 vocab) {
   log_prob_row(logits, targets, log_prob, entropy, largest, log_sum, scale, vocab);
 }
 
-extern "C" __global__ void __launch_bounds__(1024) log_prob_backward_f32(const float* logits, const u32* targets,
+extern "C" __global__ void __launch_bounds__(512) log_prob_backward_f32(const float* logits, const u32* targets,
     const float* entropy, const float* largest, const float* log_sum, const float* d_log_prob, const float* d_entropy,
     float* d_logits, float scale, u32 vocab) {
   log_prob_backward_row(logits, targets, entropy, largest, log_sum, d_log_prob, d_entropy, d_logits, scale, vocab);
 }
 
-extern "C" __global__ void __launch_bounds__(1024) log_prob_backward_bf16(const bf16* logits, const u32* targets,
+extern "C" __global__ void __launch_bounds__(512) log_prob_backward_bf16(const bf16* logits, const u32* targets,
     const float* entropy, const float* largest, const float* log_sum, const float* d_log_prob, const float* d_entropy,
     bf16* d_logits, float scale, u32 vocab) {
   log_prob_backward_row(logits, targets, entropy, largest, log_sum, d_log_prob, d_entropy, d_logits, scale, vocab);

@@ -29,10 +29,14 @@ impl<D: Device> LogProb<D> {
     }
 }
 
+/// Threads for a row at the most, measured on an H200: what is read in small blocks overlaps best, what is read and written in larger ones.
+const READ: usize = 256;
+const READ_AND_WRITTEN: usize = 512;
+
 /// Threads for a row: enough that each has two pieces of 16 bytes, and a whole number of warps.
-fn threads<T>(vocab: usize) -> u32 {
+fn threads<T>(vocab: usize, most: usize) -> u32 {
     let pieces = (vocab * size_of::<T>()).div_ceil(32);
-    pieces.next_multiple_of(32).clamp(32, 1024) as u32
+    pieces.next_multiple_of(32).clamp(32, most) as u32
 }
 
 /// Log-probabilities of `targets[rows]` and entropies under `softmax(logits[rows, vocab] / temperature)`.
@@ -57,7 +61,7 @@ pub fn log_prob<D: Device, T: Real>(
     let arguments = outputs.iter().fold(arguments, |arguments, output| arguments.array(device, output));
     let arguments = arguments.float(1.0 / temperature).count(vocab);
     let name = T::kernel(["log_prob_f32", "log_prob_bf16"]);
-    launch(device, &LOG_PROB, name, Grid::of(rows, threads::<T>(vocab)), arguments)
+    launch(device, &LOG_PROB, name, Grid::of(rows, threads::<T>(vocab, READ)), arguments)
 }
 
 /// `d_logits[rows, vocab]` from the gradients of log-probability and entropy, and what [`log_prob`] found.
@@ -117,5 +121,5 @@ fn backward<D: Device, T: Real>(
     let arguments = by_row.iter().fold(arguments, |arguments, input| arguments.array(device, input));
     let arguments = arguments.array(device, d_logits).float(1.0 / temperature).count(vocab);
     let name = T::kernel(["log_prob_backward_f32", "log_prob_backward_bf16"]);
-    launch(device, &LOG_PROB, name, Grid::of(rows, threads::<T>(vocab)), arguments)
+    launch(device, &LOG_PROB, name, Grid::of(rows, threads::<T>(vocab, READ_AND_WRITTEN)), arguments)
 }
