@@ -116,6 +116,34 @@ impl<D: Device, T: Element> Array<D, T> {
         Ok(values.collect())
     }
 
+    /// `len` zeros.
+    ///
+    /// # Errors
+    /// [`DeviceError::Driver`] if there is not as much memory.
+    pub fn zeros(device: &D, len: usize) -> Result<Self, DeviceError> {
+        let mut array = Self::new(device, len)?;
+        array.clear(device)?;
+        Ok(array)
+    }
+
+    /// Makes all of them 0.
+    ///
+    /// # Errors
+    /// [`DeviceError::Driver`].
+    pub fn clear(&mut self, device: &D) -> Result<(), DeviceError> {
+        device.clear(&mut self.memory)
+    }
+
+    /// The same numbers once more.
+    ///
+    /// # Errors
+    /// [`DeviceError::Driver`] if there is not as much memory.
+    pub fn copy(&self, device: &D) -> Result<Self, DeviceError> {
+        let mut copy = Self::new(device, self.len)?;
+        device.copy(&self.memory, &mut copy.memory)?;
+        Ok(copy)
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,6 +1,7 @@
 //! Where kernels run: a GPU, or in tests a CPU that plays one.
 
 use super::arguments::Arguments;
+use super::product::Product;
 use super::source::Unit;
 
 /// What a device can fail at.
@@ -70,6 +71,30 @@ pub trait Device {
     /// # Errors
     /// [`DeviceError::Driver`], for earlier kernels too.
     fn read(&self, memory: &Self::Memory, bytes: &mut [u8]) -> Result<(), DeviceError>;
+
+    /// Copies all of `from` to the start of `to`.
+    ///
+    /// # Errors
+    /// [`DeviceError::Driver`].
+    fn copy(&self, from: &Self::Memory, to: &mut Self::Memory) -> Result<(), DeviceError>;
+
+    /// Makes all bytes 0.
+    ///
+    /// # Errors
+    /// [`DeviceError::Driver`].
+    fn clear(&self, memory: &mut Self::Memory) -> Result<(), DeviceError>;
+
+    /// Multiplies matrices of f32, which the memories are long enough for.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unavailable`] without a library for it, or [`DeviceError::Driver`].
+    fn multiply(
+        &self,
+        product: Product,
+        a: &Self::Memory,
+        b: &Self::Memory,
+        c: &mut Self::Memory,
+    ) -> Result<(), DeviceError>;
 
     /// Runs the kernel `name` of `unit`.
     ///

@@ -1,9 +1,11 @@
 //! A GPU, through the driver and NVRTC. Both are looked for when they are first needed; nothing of CUDA is linked.
 
 use std::collections::HashMap;
+use std::ffi::c_void;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use cudarc::cublas::{CudaBlas, result::gemm_ex, sys as blas};
 use cudarc::driver::{
     CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg,
 };
@@ -12,7 +14,8 @@ use cudarc::nvrtc::Ptx;
 use super::arguments::Arguments;
 use super::compile::compile;
 use super::device::{Device, DeviceError, Grid};
-use super::probe::{driver_is_there, nvrtc_is_there};
+use super::probe::{blas_is_there, driver_is_there, nvrtc_is_there};
+use super::product::Product;
 use super::source::Unit;
 
 /// One device, and a stream on which everything happens in the order of the calls.
@@ -20,6 +23,7 @@ pub struct Gpu {
     stream: Arc<CudaStream>,
     architecture: String,
     functions: Mutex<HashMap<&'static str, CudaFunction>>,
+    blas: OnceLock<Result<CudaBlas, DeviceError>>,
 }
 
 impl fmt::Debug for Gpu {
@@ -50,13 +54,28 @@ impl Gpu {
         }
         let stream = context.new_stream().map_err(failed("cuStreamCreate"))?;
         let (major, minor) = context.compute_capability().map_err(failed("cuDeviceGetAttribute"))?;
-        Ok(Self { stream, architecture: format!("sm_{major}{minor}"), functions: Mutex::default() })
+        keep_freed_memory(&context)?;
+        let architecture = format!("sm_{major}{minor}");
+        Ok(Self { stream, architecture, functions: Mutex::default(), blas: OnceLock::new() })
     }
 
     /// The stream on which kernels run, for timing and for libraries that are to run in between.
     #[must_use]
     pub fn stream(&self) -> &Arc<CudaStream> {
         &self.stream
+    }
+
+    fn blas(&self) -> Result<&CudaBlas, DeviceError> {
+        let made = self.blas.get_or_init(|| {
+            // Asked first, because its functions panic where the library is missing.
+            if !blas_is_there() {
+                let reason = "cuBLAS, which multiplies matrices, is not there (libcublas)";
+                return Err(DeviceError::Unavailable(reason.to_owned()));
+            }
+            CudaBlas::new(self.stream.clone())
+                .map_err(|error| DeviceError::Driver { call: "cublasCreate", reason: format!("{:?}", error.0) })
+        });
+        made.as_ref().map_err(Clone::clone)
     }
 
     /// The kernel of that name; the first one of a unit has all of them compiled.
@@ -73,6 +92,23 @@ impl Gpu {
         let missing =
             || DeviceError::Driver { call: "cuModuleGetFunction", reason: format!("{} has no {name}", unit.name) };
         functions.get(name).cloned().ok_or_else(missing)
+    }
+}
+
+/// What is freed stays with the process, as the next step asks for as much; else every wait for the device would give it back.
+#[allow(unsafe_code)]
+fn keep_freed_memory(context: &CudaContext) -> Result<(), DeviceError> {
+    use cudarc::driver::sys::{self, CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD};
+
+    let (mut pool, mut threshold) = (std::ptr::null_mut(), u64::MAX);
+    // SAFETY: the driver writes a handle of the device's own pool, and reads a number of the kind that the attribute has.
+    unsafe {
+        sys::cuDeviceGetDefaultMemPool(&raw mut pool, context.cu_device())
+            .result()
+            .map_err(failed("cuDeviceGetDefaultMemPool"))?;
+        sys::cuMemPoolSetAttribute(pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, (&raw mut threshold).cast())
+            .result()
+            .map_err(failed("cuMemPoolSetAttribute"))
     }
 }
 
@@ -97,6 +133,62 @@ impl Device for Gpu {
     fn read(&self, memory: &CudaSlice<u8>, bytes: &mut [u8]) -> Result<(), DeviceError> {
         self.stream.memcpy_dtoh(&memory.slice(..bytes.len()), bytes).map_err(failed("cuMemcpyDtoHAsync"))?;
         self.stream.synchronize().map_err(failed("cuStreamSynchronize"))
+    }
+
+    fn copy(&self, from: &CudaSlice<u8>, to: &mut CudaSlice<u8>) -> Result<(), DeviceError> {
+        self.stream.memcpy_dtod(from, to).map_err(failed("cuMemcpyDtoDAsync"))
+    }
+
+    fn clear(&self, memory: &mut CudaSlice<u8>) -> Result<(), DeviceError> {
+        self.stream.memset_zeros(memory).map_err(failed("cuMemsetD8Async"))
+    }
+
+    #[allow(unsafe_code)]
+    fn multiply(
+        &self,
+        product: Product,
+        a: &CudaSlice<u8>,
+        b: &CudaSlice<u8>,
+        c: &mut CudaSlice<u8>,
+    ) -> Result<(), DeviceError> {
+        use blas::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32;
+        use blas::cublasGemmAlgo_t::CUBLAS_GEMM_DFALT;
+        use blas::cublasOperation_t::{CUBLAS_OP_N, CUBLAS_OP_T};
+        use blas::cudaDataType::CUDA_R_32F;
+
+        let handle = *self.blas()?.handle();
+        self.stream.context().bind_to_thread().map_err(failed("cuCtxSetCurrent"))?;
+        let Product { m, n, k, a_turned, b_turned, add } = product;
+        let size = |value: usize| i32::try_from(value).expect("matrices have fewer than 2^31 rows and columns");
+        let turned = |it: bool| if it { CUBLAS_OP_T } else { CUBLAS_OP_N };
+        let (one, kept) = (1.0f32, if add { 1.0f32 } else { 0.0 });
+        let factor = |memory: &CudaSlice<u8>| self.address(memory) as *const c_void;
+        // Read column by column, as the library does, every matrix is its own transpose: c^T = b^T a^T.
+        // SAFETY: the memories are as long as the shapes say, which callers assert; the scalars are read before the call returns.
+        unsafe {
+            gemm_ex(
+                handle,
+                turned(b_turned),
+                turned(a_turned),
+                size(n),
+                size(m),
+                size(k),
+                (&raw const one).cast(),
+                factor(b),
+                CUDA_R_32F,
+                size(if b_turned { k } else { n }),
+                factor(a),
+                CUDA_R_32F,
+                size(if a_turned { m } else { k }),
+                (&raw const kept).cast(),
+                self.address(c) as *mut c_void,
+                CUDA_R_32F,
+                size(n),
+                CUBLAS_COMPUTE_32F_FAST_TF32,
+                CUBLAS_GEMM_DFALT,
+            )
+        }
+        .map_err(|error| DeviceError::Driver { call: "cublasGemmEx", reason: format!("{:?}", error.0) })
     }
 
     #[allow(unsafe_code)]

@@ -14,6 +14,9 @@
 //! | [`sum_of_squares`], [`adamw`] | f32, sums f64 | one each |
 //! | [`rms_norm`], [`rms_norm_backward`] | f32 or bf16, weights f32 | one, the second look finds a row in cache |
 //! | [`gate`], [`gate_backward`], [`rope`] | f32 or bf16 | one |
+//! | [`head_norm`], [`head_norm_backward`] | f32 | two |
+//! | [`linear`], [`linear_input_gradient`], [`linear_weight_gradient_add`] | f32, rounded to TF32 by tensor cores | cuBLAS |
+//! | [`gather_rows`], [`scatter_rows`], [`add`], [`add_bias`], [`add_columns`] | f32 | one |
 //! | [`sample`] | logits f32 | a few, most of them from cache |
 //! | [`decode_attention`] | f32 or bf16 | one over the cached tokens |
 //!
@@ -31,12 +34,15 @@ mod entries;
 mod gate;
 #[cfg(feature = "cuda")]
 mod gpu;
+mod head_norm;
 mod log_prob;
 mod norm;
 mod objective;
 #[cfg(feature = "cuda")]
 mod probe;
+mod product;
 mod rope;
+mod rows;
 mod sample;
 #[cfg(feature = "shim")]
 mod shim;
@@ -53,12 +59,15 @@ pub use device::{Device, DeviceError, Grid};
 pub use gate::{gate, gate_backward};
 #[cfg(feature = "cuda")]
 pub use gpu::Gpu;
+pub use head_norm::{Heads, head_norm, head_norm_backward};
 pub use log_prob::{LogProb, log_prob, log_prob_backward, log_prob_backward_in_place};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use objective::{Clipping, Sums, Tokens, clipped_objective};
 #[cfg(feature = "cuda")]
 pub use probe::{Found, Missing, Report, probe};
+pub use product::{Product, linear, linear_input_gradient, linear_weight_gradient_add};
 pub use rope::{Rope, rope};
+pub use rows::{Scatter, add, add_bias, add_columns, gather_rows, scatter_rows};
 pub use sample::{Choice, sample};
 #[cfg(feature = "shim")]
 pub use shim::Shim;

@@ -8,6 +8,7 @@ use super::gpu::driver_says;
 /// Names under which the driver and NVRTC are looked for, as the bindings look for them.
 const DRIVER: [&str; 2] = ["libcuda.so.1", "libcuda.so"];
 const NVRTC: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
+const BLAS: [&str; 3] = ["libcublas.so.13", "libcublas.so.12", "libcublas.so"];
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +107,10 @@ pub(super) fn driver_is_there() -> bool {
 
 pub(super) fn nvrtc_is_there() -> bool {
     NVRTC.iter().any(|name| opens(name))
+}
+
+pub(super) fn blas_is_there() -> bool {
+    BLAS.iter().any(|name| opens(name))
 }
 
 fn opens(name: &str) -> bool {

@@ -23,8 +23,16 @@ impl<D: Device> Rope<D> {
     /// # Errors
     /// [`DeviceError::Driver`] if there is not as much memory.
     pub fn new(device: &D, positions: usize, head_dim: usize, theta: f64) -> Result<Self, DeviceError> {
-        let tables = cpu::Rope::new(positions, head_dim, theta);
-        let (cosines, sines) = tables.tables();
+        Self::of(device, &cpu::Rope::new(positions, head_dim, theta))
+    }
+
+    /// The same tables as on the CPU.
+    ///
+    /// # Errors
+    /// [`DeviceError::Driver`] if there is not as much memory.
+    pub fn of(device: &D, tables: &cpu::Rope) -> Result<Self, DeviceError> {
+        let (positions, (cosines, sines)) = (tables.positions(), tables.tables());
+        let head_dim = 2 * cosines.len() / positions.max(1);
         let cosines = Array::from_slice(device, cosines)?;
         Ok(Self { cosines, sines: Array::from_slice(device, sines)?, positions, head_dim })
     }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::arguments::Arguments;
 use super::device::{Device, DeviceError, Grid};
+use super::product::Product;
 use super::source::Unit;
 
 #[allow(unsafe_code)]
@@ -57,6 +58,14 @@ impl Guarded {
     }
 }
 
+impl Guarded {
+    /// The first `len` numbers.
+    fn floats(&self, len: usize) -> Vec<f32> {
+        let (words, _) = self.all()[MARGIN..][..4 * len].as_chunks::<4>();
+        words.iter().map(|word| f32::from_le_bytes(*word)).collect()
+    }
+}
+
 impl Drop for Guarded {
     fn drop(&mut self) {
         let outside = [&self.all()[..MARGIN], &self.all()[MARGIN + self.bytes..]].concat();
@@ -84,6 +93,32 @@ impl Device for Shim {
     fn read(&self, memory: &Guarded, bytes: &mut [u8]) -> Result<(), DeviceError> {
         bytes.copy_from_slice(&memory.all()[MARGIN..][..bytes.len()]);
         Ok(())
+    }
+
+    fn copy(&self, from: &Guarded, to: &mut Guarded) -> Result<(), DeviceError> {
+        let bytes = from.bytes;
+        to.all_mut()[MARGIN..][..bytes].copy_from_slice(&from.all()[MARGIN..][..bytes]);
+        Ok(())
+    }
+
+    fn clear(&self, memory: &mut Guarded) -> Result<(), DeviceError> {
+        let bytes = memory.bytes;
+        memory.all_mut()[MARGIN..][..bytes].fill(0);
+        Ok(())
+    }
+
+    fn multiply(&self, product: Product, a: &Guarded, b: &Guarded, c: &mut Guarded) -> Result<(), DeviceError> {
+        let Product { m, n, k, a_turned, b_turned, add } = product;
+        let (a, b, mut sums) = (a.floats(m * k), b.floats(k * n), c.floats(m * n));
+        for (at, sum) in sums.iter_mut().enumerate() {
+            let (row, column) = (at / n, at % n);
+            let left = |i: usize| f64::from(a[if a_turned { i * m + row } else { row * k + i }]);
+            let right = |i: usize| f64::from(b[if b_turned { column * k + i } else { i * n + column }]);
+            let found = (0..k).map(|i| left(i) * right(i)).sum::<f64>();
+            *sum = (found + if add { f64::from(*sum) } else { 0.0 }) as f32;
+        }
+        let bytes: Vec<u8> = sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
+        self.write(c, &bytes)
     }
 
     #[allow(unsafe_code)]

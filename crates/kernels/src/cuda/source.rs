@@ -35,10 +35,12 @@ units! {
     ADVANTAGE = "advantage",
     DECODE = "decode",
     GATE = "gate",
+    HEAD_NORM = "head_norm",
     LOG_PROB = "log_prob",
     NORM = "norm",
     OBJECTIVE = "objective",
     ROPE = "rope",
+    ROWS = "rows",
     SAMPLE = "sample",
     SUMS = "sums",
 }

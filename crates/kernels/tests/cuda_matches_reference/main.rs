@@ -8,6 +8,7 @@
 mod attention;
 mod credit;
 mod log_prob;
+mod products;
 mod rows;
 mod sampling;
 
