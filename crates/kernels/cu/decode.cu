@@ -237,3 +237,14 @@ extern "C" __global__ void __launch_bounds__(256) join_bf16(const float* parts, 
     u32 slots, u32 positions, u32 d) {
   join_chunks(parts, rows, out, chunks, slots, positions, d);
 }
+
+// The first `tokens` positions of slot `from` to slot `to`, one block a token (x) and key head (y).
+extern "C" __global__ void __launch_bounds__(128) copy_slot_f32(float* keys, float* values, u32 from, u32 to, u32 kv_heads, u32 positions,
+    u32 d) {
+  u64 source = cached(CacheRow{from, blockIdx.x}, blockIdx.y, blockIdx.x, kv_heads, positions, d);
+  u64 target = cached(CacheRow{to, blockIdx.x}, blockIdx.y, blockIdx.x, kv_heads, positions, d);
+  for (u32 c = threadIdx.x; c < d; c += blockDim.x) {
+    keys[target + c] = keys[source + c];
+    values[target + c] = values[source + c];
+  }
+}

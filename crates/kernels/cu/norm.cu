@@ -87,12 +87,3 @@ extern "C" __global__ void __launch_bounds__(NORM_THREADS) rms_norm_backward_bf1
     const float* rstd, bf16* dx, float* parts, u32 rows, u32 rows_each, u32 h) {
   rms_norm_backward(dy, x, w, rstd, dx, parts, rows, rows_each, h);
 }
-
-// dw[h] = sum over rows of parts[rows, h], one thread a column.
-extern "C" __global__ void __launch_bounds__(NORM_THREADS) rms_norm_weight_gradient(const float* parts, float* dw, u32 rows, u32 h) {
-  u32 column = blockIdx.x * blockDim.x + threadIdx.x;
-  if (column >= h) return;
-  float sum = 0.0f;
-  for (u32 row = 0; row < rows; row++) sum += parts[(u64)row * h + column];
-  dw[column] = sum;
-}

@@ -13,6 +13,8 @@ mod decode;
 mod decoder;
 mod executor;
 mod families;
+#[cfg(any(feature = "cuda", feature = "shim"))]
+pub mod gpu;
 mod mixture;
 mod ops;
 mod packed_batch;

@@ -103,6 +103,26 @@ pub fn decode_attention<D: Device, T: Real>(
     launch(device, &DECODE, T::kernel(["join_f32", "join_bf16"]), grid(count, heads, 1), shape(arguments))
 }
 
+/// Lets slot `to` hold the first `tokens` tokens of slot `from`.
+///
+/// # Errors
+/// [`DeviceError`].
+///
+/// # Panics
+/// If the slots are one, or a slot or that many tokens are beyond the cache.
+pub fn copy_slot<D: Device>(
+    device: &D,
+    cache: &mut KvCache<D, f32>,
+    (from, to): (usize, usize),
+    tokens: usize,
+) -> Result<(), DeviceError> {
+    assert!(from != to && from.max(to) < cache.slots && tokens <= cache.positions, "copy_slot shapes");
+    let arguments = Arguments::default().array(device, &cache.keys).array(device, &cache.values).count(from).count(to);
+    let arguments = arguments.count(cache.kv_heads).count(cache.positions).count(cache.head_dim);
+    let grid = Grid { blocks: [tokens as u32, cache.kv_heads as u32, 1], threads: 128 };
+    launch(device, &DECODE, "copy_slot_f32", grid, arguments)
+}
+
 /// The kernel for so many query heads to a key head, and how many of them a block takes.
 fn attend<T: Real>(shared: usize) -> (&'static str, usize) {
     match shared {

@@ -14,7 +14,7 @@ const PARTS: usize = 256;
 
 /// Which columns of a row are normed: `groups` times as many as there are weights from `start` on, group by group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heads {
+pub struct Span {
     /// Columns of a row.
     pub width: usize,
     /// The first that is normed.
@@ -23,7 +23,7 @@ pub struct Heads {
     pub groups: usize,
 }
 
-impl Heads {
+impl Span {
     /// Rows of `x`, whose columns are normed with `w`.
     fn rows<D: Device>(&self, x: &Array<D, f32>, w: &Array<D, f32>) -> usize {
         let fits = self.start + self.groups * w.len() <= self.width && x.len().is_multiple_of(self.width);
@@ -44,12 +44,12 @@ pub fn head_norm<D: Device>(
     x: &Array<D, f32>,
     w: &Array<D, f32>,
     eps: f32,
-    heads: Heads,
+    span: Span,
     y: &mut Array<D, f32>,
 ) -> Result<(), DeviceError> {
-    let rows = heads.rows(x, w);
+    let rows = span.rows(x, w);
     assert_eq!(x.len(), y.len(), "head_norm shapes");
-    let Heads { width, start, groups } = heads;
+    let Span { width, start, groups } = span;
     let arguments = Arguments::default().array(device, x).array(device, w).array(device, y).float(eps);
     let arguments = arguments.count(rows).count(width).count(start).count(groups).count(w.len());
     let blocks = Grid::of((rows * groups * 32).div_ceil(THREADS as usize), THREADS);
@@ -70,13 +70,13 @@ pub fn head_norm_backward<D: Device>(
     x: &Array<D, f32>,
     w: &Array<D, f32>,
     eps: f32,
-    heads: Heads,
+    span: Span,
     dx: &mut Array<D, f32>,
     dw: &mut Array<D, f32>,
 ) -> Result<(), DeviceError> {
-    let rows = heads.rows(x, w);
+    let rows = span.rows(x, w);
     assert!(dy.len() == x.len() && dx.len() == x.len() && dw.len() == w.len(), "head_norm shapes");
-    let Heads { width, start, groups } = heads;
+    let Span { width, start, groups } = span;
     let rows_each = rows.div_ceil(PARTS).max(1);
     let blocks = rows.div_ceil(rows_each);
     let parts = Array::<D, f32>::new(device, blocks * w.len())?;

@@ -54,12 +54,12 @@ pub use arguments::Arguments;
 pub use array::{Array, Element, Real};
 #[cfg(feature = "cuda")]
 pub use compile::{Compiled, compile};
-pub use decode::{CacheRow, KvCache, decode_attention};
+pub use decode::{CacheRow, KvCache, copy_slot, decode_attention};
 pub use device::{Device, DeviceError, Grid};
 pub use gate::{gate, gate_backward};
 #[cfg(feature = "cuda")]
 pub use gpu::Gpu;
-pub use head_norm::{Heads, head_norm, head_norm_backward};
+pub use head_norm::{Span, head_norm, head_norm_backward};
 pub use log_prob::{LogProb, log_prob, log_prob_backward, log_prob_backward_in_place};
 pub use norm::{rms_norm, rms_norm_backward};
 pub use objective::{Clipping, Sums, Tokens, clipped_objective};

@@ -3,6 +3,7 @@
 use super::arguments::Arguments;
 use super::array::{Array, Real};
 use super::device::{Device, DeviceError, Grid, launch};
+use super::rows::add_parts;
 use super::source::NORM;
 
 const THREADS: u32 = 256;
@@ -32,7 +33,7 @@ pub fn rms_norm<D: Device, T: Real>(
     launch(device, &NORM, T::kernel(["rms_norm_f32", "rms_norm_bf16"]), Grid::of(rstd.len(), THREADS), arguments)
 }
 
-/// `dx[rows, h]` and `dw[h]` from `dy[rows, h]`.
+/// Writes `dx[rows, h]`, and adds to `dw[h]`, from `dy[rows, h]`.
 ///
 /// # Errors
 /// [`DeviceError`].
@@ -58,7 +59,5 @@ pub fn rms_norm_backward<D: Device, T: Real>(
     let arguments = arguments.array(device, dx).array(device, &parts).count(rows).count(rows_each).count(h);
     let name = T::kernel(["rms_norm_backward_f32", "rms_norm_backward_bf16"]);
     launch(device, &NORM, name, Grid::of(blocks, THREADS), arguments)?;
-    let arguments = Arguments::default().array(device, &parts).array(device, dw).count(blocks).count(h);
-    let columns = Grid::of(h.div_ceil(THREADS as usize), THREADS);
-    launch(device, &NORM, "rms_norm_weight_gradient", columns, arguments)
+    add_parts(device, &parts, dw)
 }

@@ -1,7 +1,7 @@
 //! Products, rows by index, sums of columns and norms of heads.
 
 use proptest::prelude::*;
-use stateset_kernels::cuda::{self, Array, Heads, Scatter};
+use stateset_kernels::cuda::{self, Array, Span, Scatter};
 use stateset_kernels::reference;
 
 use crate::{assert_close, blank, download, numbers, on_devices, upload, wide};
@@ -100,7 +100,7 @@ fn heads_case(rows: usize, groups: usize, h: usize, seed: u64) {
     };
     let dw: Vec<f64> = dw.iter().zip(&held).map(|(dw, held)| dw + f64::from(*held)).collect();
     for found in on_devices!(|device| {
-        let (heads, w) = (Heads { width, start, groups }, upload(device, &w));
+        let (heads, w) = (Span { width, start, groups }, upload(device, &w));
         let (x, dy) = (upload(device, &x), upload(device, &dy));
         let (mut y, mut dx, mut dw) = (x.copy(device).unwrap(), dy.copy(device).unwrap(), upload(device, &held));
         cuda::head_norm(device, &x, &w, EPS, heads, &mut y).unwrap();

@@ -17,7 +17,7 @@ fn norm_case<T: Number>(rows: usize, h: usize, seed: u64) {
     for found in on_devices!(|device| {
         let (x, dy, w) = (upload(device, &x), upload(device, &dy), upload(device, &w));
         let (mut y, mut dx) = (blank::<_, T>(device, rows * h), blank::<_, T>(device, rows * h));
-        let (mut rstd, mut dw) = (blank::<_, f32>(device, rows), blank::<_, f32>(device, h));
+        let (mut rstd, mut dw) = (blank::<_, f32>(device, rows), Array::zeros(device, h).unwrap());
         cuda::rms_norm(device, &x, &w, EPS, &mut y, &mut rstd).unwrap();
         cuda::rms_norm_backward(device, &dy, &x, &w, &rstd, &mut dx, &mut dw).unwrap();
         vec![download(device, &y), download(device, &dx), download(device, &dw), download(device, &rstd)]
