@@ -65,35 +65,41 @@ __device__ __forceinline__ void store_four(bf16* to, const float* x) {
 }
 
 // Threads stand in lines of LANES. Of a tile with ROWS rows, a thread has EACH rows, and of those ACROSS columns of scores or PIECES times
-// four numbers of what is mixed.
+// four numbers of what is mixed. What a thread touches of shared memory lies at fixed distances from a pointer of its own, so that one register
+// is enough to address it.
 template <class T, u32 WIDTH, u32 ROWS, u32 LANES>
 struct AttentionBlock {
   static const u32 LINES = ATTENTION_THREADS / LANES, EACH = ROWS / LINES, ACROSS = ATTENTION_TILE / LANES;
   static const u32 PIECES = WIDTH / (4 * LANES), MIXED = MIX_CHUNK / WIDTH;
   static const u32 CHUNK = (ROWS + ATTENTION_TILE) * DOT_STRIDE > MIX_CHUNK ? (ROWS + ATTENTION_TILE) * DOT_STRIDE : MIX_CHUNK;
-  float* chunk;
+  float *chunk, *weights;
   u32 d, line, lane;
 
-  __device__ __forceinline__ AttentionBlock(float* chunk, u32 d)
-      : chunk(chunk), d(d), line(threadIdx.x / LANES), lane(threadIdx.x % LANES) {}
+  __device__ __forceinline__ AttentionBlock(float* chunk, float (*tile)[ATTENTION_STRIDE], u32 d)
+      : chunk(chunk), weights(tile[threadIdx.x / LANES]), d(d), line(threadIdx.x / LANES), lane(threadIdx.x % LANES) {}
 
   __device__ __forceinline__ u32 row(u32 r) const { return line + LINES * r; }
   __device__ __forceinline__ u32 column(u32 c) const { return lane + LANES * c; }
+  // The weight at row(r) and column(c).
+  __device__ __forceinline__ float& weight(u32 r, u32 c) const { return (weights + lane)[LINES * ATTENTION_STRIDE * r + LANES * c]; }
 
   // Columns `first` to `first + N` of M rows from `from` on, side by side at `to`; 0 where there are none.
   template <u32 M, u32 N, u32 STRIDE>
   __device__ __forceinline__ void read(float* to, const HeadRows<const T>& rows, u32 from, u32 first) const {
-    const u32 EACH_PIECE = Piece<T>::WIDTH, IN_ROW = N / EACH_PIECE;
-    if (d % EACH_PIECE == 0) {
+    const u32 IN_PIECE = Piece<T>::WIDTH, IN_ROW = N / IN_PIECE, AT_ONCE = ATTENTION_THREADS / IN_ROW;
+    if (d % IN_PIECE == 0) {
+      u32 column = threadIdx.x % IN_ROW * IN_PIECE;
+      float* own = to + threadIdx.x / IN_ROW * STRIDE + column;
 #pragma unroll
-      for (u32 k = 0; k < M * IN_ROW / ATTENTION_THREADS; k++) {
-        u32 i = threadIdx.x + k * ATTENTION_THREADS, row = i / IN_ROW, column = i % IN_ROW * EACH_PIECE;
-        alignas(16) float x[EACH_PIECE] = {};
-        if (from + row < rows.count && first + column < d) Piece<T>::load(rows.at(from + row) + first + column, x);
+      for (u32 k = 0; k < M / AT_ONCE; k++) {
+        u32 row = from + threadIdx.x / IN_ROW + k * AT_ONCE;
+        alignas(16) float x[IN_PIECE] = {};
+        if (row < rows.count && first + column < d) Piece<T>::load(rows.at(row) + first + column, x);
 #pragma unroll
-        for (u32 j = 0; j < EACH_PIECE; j += 4) store_four(to + row * STRIDE + column + j, x + j);
+        for (u32 j = 0; j < IN_PIECE; j += 4) store_four(own + k * AT_ONCE * STRIDE + j, x + j);
       }
     } else {
+#pragma unroll 1
       for (u32 i = threadIdx.x; i < M * N; i += ATTENTION_THREADS) {
         u32 row = i / N, column = i % N;
         bool there = from + row < rows.count && first + column < d;
@@ -108,18 +114,19 @@ struct AttentionBlock {
     for (u32 r = 0; r < EACH; r++)
 #pragma unroll
       for (u32 c = 0; c < ACROSS; c++) to[r][c] = 0.0f;
+    const float *own_a = chunk + line * DOT_STRIDE, *own_b = chunk + ROWS * DOT_STRIDE + lane * DOT_STRIDE;
     for (u32 first = 0; first < d; first += DOT_DEPTH) {
       read<ROWS, DOT_DEPTH, DOT_STRIDE>(chunk, a, 0, first);
       read<ATTENTION_TILE, DOT_DEPTH, DOT_STRIDE>(chunk + ROWS * DOT_STRIDE, b, from, first);
       __syncthreads();
-#pragma unroll 2
+#pragma unroll 1
       for (u32 k = 0; k < DOT_DEPTH; k += 4) {
         float4 x[EACH];
 #pragma unroll
-        for (u32 r = 0; r < EACH; r++) x[r] = *(const float4*)&chunk[row(r) * DOT_STRIDE + k];
+        for (u32 r = 0; r < EACH; r++) x[r] = *(const float4*)(own_a + k + LINES * DOT_STRIDE * r);
 #pragma unroll
         for (u32 c = 0; c < ACROSS; c++) {
-          float4 y = *(const float4*)&chunk[(ROWS + column(c)) * DOT_STRIDE + k];
+          float4 y = *(const float4*)(own_b + k + LANES * DOT_STRIDE * c);
 #pragma unroll
           for (u32 r = 0; r < EACH; r++) {
             to[r][c] += x[r].x * y.x;
@@ -133,9 +140,8 @@ struct AttentionBlock {
     }
   }
 
-  // to[r] += sum_j weights[row(r)][j] b_(from + j), over what there is of a tile. Threads see each other's weights.
-  __device__ __forceinline__ void mix(float (&to)[EACH][4 * PIECES], const float (*weights)[ATTENTION_STRIDE], const HeadRows<const T>& b,
-                                      u32 from) const {
+  // to[r] += sum_j weight_(row(r))j b_(from + j), over what there is of a tile.
+  __device__ __forceinline__ void mix(float (&to)[EACH][4 * PIECES], const HeadRows<const T>& b, u32 from) const {
     for (u32 first = 0; first < ATTENTION_TILE && from + first < b.count; first += MIXED) {
       read<MIXED, WIDTH, WIDTH>(chunk, b, from + first, 0);
       __syncthreads();
@@ -143,12 +149,12 @@ struct AttentionBlock {
       for (u32 j = 0; j < MIXED; j += 4) {
         alignas(16) float w[EACH][4];
 #pragma unroll
-        for (u32 r = 0; r < EACH; r++) store_four(w[r], &weights[row(r)][first + j]);
+        for (u32 r = 0; r < EACH; r++) store_four(w[r], weights + first + j + LINES * ATTENTION_STRIDE * r);
 #pragma unroll
         for (u32 i = 0; i < 4; i++) {
 #pragma unroll
           for (u32 p = 0; p < PIECES; p++) {
-            float4 x = *(const float4*)&chunk[(j + i) * WIDTH + (p * LANES + lane) * 4];
+            float4 x = *(const float4*)(chunk + lane * 4 + j * WIDTH + (i * WIDTH + p * LANES * 4));
 #pragma unroll
             for (u32 r = 0; r < EACH; r++) {
               to[r][4 * p] += w[r][i] * x.x;
@@ -192,6 +198,17 @@ __device__ __forceinline__ float line_reduce(float x, F combine) {
   return x;
 }
 
+// Of a tile's queries, which begin at row `first` and of which there are `count`: the log-sum-exp to base 2, and delta. Where there is no query
+// its weights become 0.
+__device__ __forceinline__ void read_sums(float* lses, float* deltas, const float* lse, const float* delta, u32 heads, u32 head, u32 first,
+                                          u32 count) {
+  u32 i = threadIdx.x;
+  if (i >= ATTENTION_TILE) return;
+  u64 at = (u64)(first + i) * heads + head;
+  lses[i] = i < count ? lse[at] * LOG2_E : POS_INF;
+  deltas[i] = i < count ? delta[at] : 0.0f;
+}
+
 // out[tokens, heads d] and lse[tokens, heads]; one block a head and QueryBlock.
 template <class T, u32 WIDTH>
 __device__ __forceinline__ void attention(const T* qkv, const QueryBlock* blocks, T* out, float* lse, float scale, u32 heads, u32 kv_heads,
@@ -199,7 +216,7 @@ __device__ __forceinline__ void attention(const T* qkv, const QueryBlock* blocks
   typedef AttentionBlock<T, WIDTH, ATTENTION_TILE, 8> Block;
   alignas(16) __shared__ float chunk[Block::CHUNK];
   alignas(16) __shared__ float weights[ATTENTION_TILE][ATTENTION_STRIDE];
-  Block own(chunk, d);
+  Block own(chunk, weights, d);
   QueryBlock block = blocks[blockIdx.x / heads];
   u32 head = blockIdx.x % heads, key_head = heads + head / (heads / kv_heads), all = heads + 2 * kv_heads;
   HeadRows<const T> queries = head_rows(qkv, all, head, d, block.first, block.count);
@@ -226,7 +243,7 @@ __device__ __forceinline__ void attention(const T* qkv, const QueryBlock* blocks
       for (u32 c = 0; c < Block::ACROSS; c++) {
         float weight = exp2f(scores[r][c] - top);
         added += weight;
-        weights[own.row(r)][own.column(c)] = weight;
+        own.weight(r, c) = weight;
       }
       float shrink = exp2f(largest[r] - top);
       sums[r] = sums[r] * shrink + line_reduce<8>(added, Add());
@@ -234,7 +251,7 @@ __device__ __forceinline__ void attention(const T* qkv, const QueryBlock* blocks
 #pragma unroll
       for (u32 i = 0; i < 4 * Block::PIECES; i++) mixed[r][i] *= shrink;
     }
-    own.mix(mixed, weights, values, from);
+    own.mix(mixed, values, from);
   }
 #pragma unroll
   for (u32 r = 0; r < Block::EACH; r++) {
@@ -265,21 +282,16 @@ __device__ __forceinline__ void attention_queries(const T* qkv, const T* d_out, 
   typedef AttentionBlock<T, WIDTH, ATTENTION_TILE, 8> Block;
   alignas(16) __shared__ float chunk[Block::CHUNK];
   alignas(16) __shared__ float weights[ATTENTION_TILE][ATTENTION_STRIDE];
-  Block own(chunk, d);
+  __shared__ float lses[ATTENTION_TILE], deltas[ATTENTION_TILE];
+  Block own(chunk, weights, d);
   QueryBlock block = blocks[blockIdx.x / heads];
   u32 head = blockIdx.x % heads, key_head = heads + head / (heads / kv_heads), all = heads + 2 * kv_heads;
   HeadRows<const T> queries = head_rows(qkv, all, head, d, block.first, block.count);
   HeadRows<const T> gradients = head_rows(d_out, heads, head, d, block.first, block.count);
   HeadRows<const T> keys = seen_rows(qkv, all, key_head, d, block), values = seen_rows(qkv, all, key_head + kv_heads, d, block);
   u32 position = block.before + (block.first - block.own);
-  float mixed[Block::EACH][4 * Block::PIECES] = {}, lses[Block::EACH], deltas[Block::EACH];
-#pragma unroll
-  for (u32 r = 0; r < Block::EACH; r++) {
-    u64 at = (u64)(block.first + own.row(r)) * heads + head;
-    bool there = own.row(r) < block.count;
-    lses[r] = there ? lse[at] * LOG2_E : 0.0f;
-    deltas[r] = there ? delta[at] : 0.0f;
-  }
+  float mixed[Block::EACH][4 * Block::PIECES] = {};
+  read_sums(lses, deltas, lse, delta, heads, head, block.first, block.count);
   for (u32 from = 0; from < keys.count; from += ATTENTION_TILE) {
     float scores[Block::EACH][Block::ACROSS];
     own.dots(scores, queries, keys, from);
@@ -288,14 +300,14 @@ __device__ __forceinline__ void attention_queries(const T* qkv, const T* d_out, 
 #pragma unroll
       for (u32 c = 0; c < Block::ACROSS; c++) {
         bool seen = from + own.column(c) <= position + own.row(r);
-        weights[own.row(r)][own.column(c)] = seen ? exp2f(scores[r][c] * (scale * LOG2_E) - lses[r]) : 0.0f;
+        own.weight(r, c) = seen ? exp2f(scores[r][c] * (scale * LOG2_E) - lses[own.row(r)]) : 0.0f;
       }
     own.dots(scores, gradients, values, from);
 #pragma unroll
     for (u32 r = 0; r < Block::EACH; r++)
 #pragma unroll
-      for (u32 c = 0; c < Block::ACROSS; c++) weights[own.row(r)][own.column(c)] *= (scores[r][c] - deltas[r]) * scale;
-    own.mix(mixed, weights, keys, from);
+      for (u32 c = 0; c < Block::ACROSS; c++) own.weight(r, c) *= (scores[r][c] - deltas[own.row(r)]) * scale;
+    own.mix(mixed, keys, from);
   }
   own.store(mixed, head_rows(d_qkv, all, head, d, block.first, block.count));
 }
@@ -310,7 +322,7 @@ __device__ __forceinline__ void attention_keys(const T* qkv, const T* d_out, con
   alignas(16) __shared__ float weights[ROWS][ATTENTION_STRIDE];
   __shared__ float lses[ATTENTION_TILE], deltas[ATTENTION_TILE];
   const u32 PARTS = ATTENTION_TILE / ROWS;
-  Block own(chunk, d);
+  Block own(chunk, weights, d);
   u32 kv_head = blockIdx.x % kv_heads, skipped = blockIdx.x / kv_heads % PARTS * ROWS, all = heads + 2 * kv_heads;
   KeyBlock block = blocks[blockIdx.x / kv_heads / PARTS];
   if (skipped >= block.count) return;
@@ -324,29 +336,24 @@ __device__ __forceinline__ void attention_keys(const T* qkv, const T* d_out, con
       for (u32 from = runs[run].first < start ? start : runs[run].first; from < end; from += ATTENTION_TILE) {
         HeadRows<const T> queries = head_rows(qkv, all, head, d, from, end - from);
         HeadRows<const T> gradients = head_rows(d_out, heads, head, d, from, end - from);
-        if (threadIdx.x < ATTENTION_TILE) {
-          u64 at = (u64)(from + threadIdx.x) * heads + head;
-          bool there = threadIdx.x < queries.count;
-          lses[threadIdx.x] = there ? lse[at] * LOG2_E : 0.0f;
-          deltas[threadIdx.x] = there ? delta[at] : 0.0f;
-        }
+        read_sums(lses, deltas, lse, delta, heads, head, from, end - from);
         float scores[Block::EACH][Block::ACROSS];
         own.dots(scores, keys, queries, 0);
 #pragma unroll
         for (u32 r = 0; r < Block::EACH; r++)
 #pragma unroll
           for (u32 c = 0; c < Block::ACROSS; c++) {
-            bool seen = own.column(c) < queries.count && start + own.row(r) <= from + own.column(c);
-            weights[own.row(r)][own.column(c)] = seen ? exp2f(scores[r][c] * (scale * LOG2_E) - lses[own.column(c)]) : 0.0f;
+            bool seen = start + own.row(r) <= from + own.column(c);
+            own.weight(r, c) = seen ? exp2f(scores[r][c] * (scale * LOG2_E) - lses[own.column(c)]) : 0.0f;
           }
-        own.mix(d_values, weights, gradients, 0);
+        own.mix(d_values, gradients, 0);
         own.dots(scores, values, gradients, 0);
 #pragma unroll
         for (u32 r = 0; r < Block::EACH; r++)
 #pragma unroll
           for (u32 c = 0; c < Block::ACROSS; c++)
-            weights[own.row(r)][own.column(c)] *= (scores[r][c] - deltas[own.column(c)]) * scale;
-        own.mix(d_keys, weights, queries, 0);
+            own.weight(r, c) *= (scores[r][c] - deltas[own.column(c)]) * scale;
+        own.mix(d_keys, queries, 0);
       }
     }
   }
@@ -354,32 +361,32 @@ __device__ __forceinline__ void attention_keys(const T* qkv, const T* d_out, con
   own.store(d_values, head_rows(d_qkv, all, heads + kv_heads + kv_head, d, start, count));
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_f32_64(const float* qkv, const QueryBlock* blocks, float* out, float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_f32_64(const float* qkv, const QueryBlock* blocks, float* out, float* lse,
     float scale, u32 heads, u32 kv_heads, u32 d) {
   attention<float, 64>(qkv, blocks, out, lse, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_f32_128(const float* qkv, const QueryBlock* blocks, float* out, float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_f32_128(const float* qkv, const QueryBlock* blocks, float* out, float* lse,
     float scale, u32 heads, u32 kv_heads, u32 d) {
   attention<float, 128>(qkv, blocks, out, lse, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_f32_256(const float* qkv, const QueryBlock* blocks, float* out, float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_f32_256(const float* qkv, const QueryBlock* blocks, float* out, float* lse,
     float scale, u32 heads, u32 kv_heads, u32 d) {
   attention<float, 256>(qkv, blocks, out, lse, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_bf16_64(const bf16* qkv, const QueryBlock* blocks, bf16* out, float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_bf16_64(const bf16* qkv, const QueryBlock* blocks, bf16* out, float* lse,
     float scale, u32 heads, u32 kv_heads, u32 d) {
   attention<bf16, 64>(qkv, blocks, out, lse, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_bf16_128(const bf16* qkv, const QueryBlock* blocks, bf16* out, float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_bf16_128(const bf16* qkv, const QueryBlock* blocks, bf16* out, float* lse,
     float scale, u32 heads, u32 kv_heads, u32 d) {
   attention<bf16, 128>(qkv, blocks, out, lse, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_bf16_256(const bf16* qkv, const QueryBlock* blocks, bf16* out, float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_bf16_256(const bf16* qkv, const QueryBlock* blocks, bf16* out, float* lse,
     float scale, u32 heads, u32 kv_heads, u32 d) {
   attention<bf16, 256>(qkv, blocks, out, lse, scale, heads, kv_heads, d);
 }
@@ -392,62 +399,62 @@ extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_delta_
   attention_delta(out, d_out, delta, rows, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_queries_f32_64(const float* qkv, const float* d_out, const float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_queries_f32_64(const float* qkv, const float* d_out, const float* lse,
     const float* delta, const QueryBlock* blocks, float* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
   attention_queries<float, 64>(qkv, d_out, lse, delta, blocks, d_qkv, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_queries_f32_128(const float* qkv, const float* d_out, const float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_queries_f32_128(const float* qkv, const float* d_out, const float* lse,
     const float* delta, const QueryBlock* blocks, float* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
   attention_queries<float, 128>(qkv, d_out, lse, delta, blocks, d_qkv, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_queries_f32_256(const float* qkv, const float* d_out, const float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_queries_f32_256(const float* qkv, const float* d_out, const float* lse,
     const float* delta, const QueryBlock* blocks, float* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
   attention_queries<float, 256>(qkv, d_out, lse, delta, blocks, d_qkv, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_queries_bf16_64(const bf16* qkv, const bf16* d_out, const float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_queries_bf16_64(const bf16* qkv, const bf16* d_out, const float* lse,
     const float* delta, const QueryBlock* blocks, bf16* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
   attention_queries<bf16, 64>(qkv, d_out, lse, delta, blocks, d_qkv, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_queries_bf16_128(const bf16* qkv, const bf16* d_out, const float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_queries_bf16_128(const bf16* qkv, const bf16* d_out, const float* lse,
     const float* delta, const QueryBlock* blocks, bf16* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
   attention_queries<bf16, 128>(qkv, d_out, lse, delta, blocks, d_qkv, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_queries_bf16_256(const bf16* qkv, const bf16* d_out, const float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_queries_bf16_256(const bf16* qkv, const bf16* d_out, const float* lse,
     const float* delta, const QueryBlock* blocks, bf16* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
   attention_queries<bf16, 256>(qkv, d_out, lse, delta, blocks, d_qkv, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_keys_f32_64(const float* qkv, const float* d_out, const float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_keys_f32_64(const float* qkv, const float* d_out, const float* lse,
     const float* delta, const KeyBlock* blocks, const Run* runs, float* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
   attention_keys<float, 64, 64, 8>(qkv, d_out, lse, delta, blocks, runs, d_qkv, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_keys_f32_128(const float* qkv, const float* d_out, const float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_keys_f32_128(const float* qkv, const float* d_out, const float* lse,
     const float* delta, const KeyBlock* blocks, const Run* runs, float* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
   attention_keys<float, 128, 64, 8>(qkv, d_out, lse, delta, blocks, runs, d_qkv, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_keys_f32_256(const float* qkv, const float* d_out, const float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_keys_f32_256(const float* qkv, const float* d_out, const float* lse,
     const float* delta, const KeyBlock* blocks, const Run* runs, float* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
   attention_keys<float, 256, 32, 16>(qkv, d_out, lse, delta, blocks, runs, d_qkv, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_keys_bf16_64(const bf16* qkv, const bf16* d_out, const float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_keys_bf16_64(const bf16* qkv, const bf16* d_out, const float* lse,
     const float* delta, const KeyBlock* blocks, const Run* runs, bf16* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
   attention_keys<bf16, 64, 64, 8>(qkv, d_out, lse, delta, blocks, runs, d_qkv, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_keys_bf16_128(const bf16* qkv, const bf16* d_out, const float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_keys_bf16_128(const bf16* qkv, const bf16* d_out, const float* lse,
     const float* delta, const KeyBlock* blocks, const Run* runs, bf16* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
   attention_keys<bf16, 128, 64, 8>(qkv, d_out, lse, delta, blocks, runs, d_qkv, scale, heads, kv_heads, d);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_keys_bf16_256(const bf16* qkv, const bf16* d_out, const float* lse,
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_keys_bf16_256(const bf16* qkv, const bf16* d_out, const float* lse,
     const float* delta, const KeyBlock* blocks, const Run* runs, bf16* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
   attention_keys<bf16, 256, 32, 16>(qkv, d_out, lse, delta, blocks, runs, d_qkv, scale, heads, kv_heads, d);
 }
