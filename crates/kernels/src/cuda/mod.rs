@@ -18,6 +18,7 @@
 //! | [`linear`], [`linear_input_gradient`], [`linear_weight_gradient_add`] | f32, rounded to TF32 by tensor cores | cuBLAS |
 //! | [`gather_rows`], [`scatter_rows`], [`add`], [`add_bias`], [`add_columns`] | f32 | one |
 //! | [`sample`] | logits f32 | a few, most of them from cache |
+//! | [`attention`], [`attention_backward`] | f32 or bf16 | one over keys for every 64 queries; two, and one over queries for every 64 keys |
 //! | [`decode_attention`] | f32 or bf16 | one over the cached tokens |
 //!
 //! All arithmetic is f32 or wider; bf16 is how numbers are kept. Sums have a fixed order, so equal inputs give equal bits.
@@ -26,6 +27,7 @@ mod adamw;
 mod advantage;
 mod arguments;
 mod array;
+mod attention;
 #[cfg(feature = "cuda")]
 mod compile;
 mod decode;
@@ -44,6 +46,7 @@ mod product;
 mod rope;
 mod rows;
 mod sample;
+mod segments;
 #[cfg(feature = "shim")]
 mod shim;
 mod source;
@@ -52,6 +55,7 @@ pub use adamw::{Clip, Moments, adamw, sum_of_squares};
 pub use advantage::{gae, group_advantages};
 pub use arguments::Arguments;
 pub use array::{Array, Element, Real};
+pub use attention::{Heads, attention, attention_backward};
 #[cfg(feature = "cuda")]
 pub use compile::{Compiled, compile};
 pub use decode::{CacheRow, KvCache, copy_slot, decode_attention};
@@ -69,6 +73,7 @@ pub use product::{Product, linear, linear_input_gradient, linear_weight_gradient
 pub use rope::{Rope, rope};
 pub use rows::{Scatter, add, add_bias, add_columns, gather_rows, scatter_rows};
 pub use sample::{Choice, sample};
+pub use segments::Segments;
 #[cfg(feature = "shim")]
 pub use shim::Shim;
 pub use source::{UNITS, Unit};

@@ -33,6 +33,7 @@ macro_rules! units {
 units! {
     ADAMW = "adamw",
     ADVANTAGE = "advantage",
+    ATTENTION = "attention",
     DECODE = "decode",
     GATE = "gate",
     HEAD_NORM = "head_norm",

@@ -11,6 +11,7 @@ mod log_prob;
 mod products;
 mod rows;
 mod sampling;
+mod training_attention;
 
 use half::bf16;
 use stateset_kernels::cuda::{Array, Device, Real, Shim};
