@@ -29,7 +29,8 @@ impl<D: Device> GpuDecode<D> {
             return Err(GpuError::Family(reason));
         }
         let ropes = config.ropes(positions);
-        let ropes = ropes[..config.ropes.len()].iter().map(|rope| Rope::of(&*device, rope)).collect::<Result<_, _>>()?;
+        let ropes =
+            ropes[..config.ropes.len()].iter().map(|rope| Rope::of(&*device, rope)).collect::<Result<_, _>>()?;
         let cache = |_| KvCache::new(&*device, slots, config.num_key_value_heads, config.head_dim, positions);
         let caches = config.layers.iter().map(cache).collect::<Result<_, _>>()?;
         Ok(Self { config: config.clone(), ropes, caches, device })

@@ -89,16 +89,44 @@ pub(super) struct Node<D: Device> {
 }
 
 pub(super) enum Op<D: Device> {
-    Embed { weight: usize },
-    Norm { x: usize, weight: usize, rstd: Array<D, f32> },
-    Copy { x: usize },
-    Linear { x: usize, weight: usize, bias: Option<usize>, residual: Option<usize> },
-    Add { x: usize, residual: usize },
-    NormHeads { x: usize, norms: [usize; 2] },
+    Embed {
+        weight: usize,
+    },
+    Norm {
+        x: usize,
+        weight: usize,
+        rstd: Array<D, f32>,
+    },
+    Copy {
+        x: usize,
+    },
+    Linear {
+        x: usize,
+        weight: usize,
+        bias: Option<usize>,
+        residual: Option<usize>,
+    },
+    Add {
+        x: usize,
+        residual: usize,
+    },
+    NormHeads {
+        x: usize,
+        norms: [usize; 2],
+    },
     /// `turned` is what attention read; its own values are what it found.
-    Attend { qkv: usize, layer: usize, turned: Array<D, f32>, lse: Array<D, f32> },
-    Gate { x: usize },
-    Select { x: usize },
+    Attend {
+        qkv: usize,
+        layer: usize,
+        turned: Array<D, f32>,
+        lse: Array<D, f32>,
+    },
+    Gate {
+        x: usize,
+    },
+    Select {
+        x: usize,
+    },
 }
 
 /// A value on the tape.

@@ -10,6 +10,8 @@ mod decode;
 mod families;
 mod family_gradients;
 mod fixture;
+#[cfg(feature = "shim")]
+mod gpu;
 mod gradients;
 mod halves;
 mod mxfp4;
