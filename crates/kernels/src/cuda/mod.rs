@@ -15,6 +15,7 @@
 //! | [`rms_norm`], [`rms_norm_backward`] | f32 or bf16, weights f32 | one, the second look finds a row in cache |
 //! | [`gate`], [`gate_backward`], [`rope`] | f32 or bf16 | one |
 //! | [`sample`] | logits f32 | a few, most of them from cache |
+//! | [`attention`], [`attention_backward`] | f32 or bf16 | one over keys for every 64 queries; two, and one over queries for every 64 keys |
 //! | [`decode_attention`] | f32 or bf16 | one over the cached tokens |
 //!
 //! All arithmetic is f32 or wider; bf16 is how numbers are kept. Sums have a fixed order, so equal inputs give equal bits.
@@ -23,6 +24,7 @@ mod adamw;
 mod advantage;
 mod arguments;
 mod array;
+mod attention;
 #[cfg(feature = "cuda")]
 mod compile;
 mod decode;
@@ -38,6 +40,7 @@ mod objective;
 mod probe;
 mod rope;
 mod sample;
+mod segments;
 #[cfg(feature = "shim")]
 mod shim;
 mod source;
@@ -46,6 +49,7 @@ pub use adamw::{Clip, Moments, adamw, sum_of_squares};
 pub use advantage::{gae, group_advantages};
 pub use arguments::Arguments;
 pub use array::{Array, Element, Real};
+pub use attention::{Heads, attention, attention_backward};
 #[cfg(feature = "cuda")]
 pub use compile::{Compiled, compile};
 pub use decode::{CacheRow, KvCache, decode_attention};
@@ -60,6 +64,7 @@ pub use objective::{Clipping, Sums, Tokens, clipped_objective};
 pub use probe::{Found, Missing, Report, probe};
 pub use rope::{Rope, rope};
 pub use sample::{Choice, sample};
+pub use segments::Segments;
 #[cfg(feature = "shim")]
 pub use shim::Shim;
 pub use source::{UNITS, Unit};

@@ -10,6 +10,7 @@ mod credit;
 mod log_prob;
 mod rows;
 mod sampling;
+mod training_attention;
 
 use half::bf16;
 use stateset_kernels::cuda::{Array, Device, Real, Shim};
