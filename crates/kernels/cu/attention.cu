@@ -25,11 +25,13 @@ struct QueryBlock {
   u32 first, count, own, parent, before;
 };
 
-// Keys that follow one another in a segment, from row `first` on. They are seen from the rows of runs[begin..end], which are in order, but by
-// none above themselves.
+// Keys that follow one another in a segment, from row `first` on, and runs[begin..end] of rows that see them, in order; a row above a key
+// does not see it. If other blocks have the same keys and more rows, sums go to that one of `parts`.
 struct KeyBlock {
-  u32 first, count, begin, end;
+  u32 first, count, begin, end, part;
 };
+
+#define NO_PART 0xffffffffu
 
 struct Run {
   u32 first, end;
@@ -56,8 +58,8 @@ __device__ __forceinline__ HeadRows<T> seen_rows(T* rows, u32 heads, u32 head, u
   return HeadRows<T>{rows + (u64)head * d, heads * d, block.before, block.parent, block.own, count};
 }
 
-__device__ __forceinline__ void store_four(float* to, const float* x) { *(float4*)to = *(const float4*)x; }
-__device__ __forceinline__ void store_four(bf16* to, const float* x) {
+__device__ __forceinline__ void copy_four(float* to, const float* x) { *(float4*)to = *(const float4*)x; }
+__device__ __forceinline__ void copy_four(bf16* to, const float* x) {
   alignas(8) bf16 four[4];
 #pragma unroll
   for (u32 i = 0; i < 4; i++) narrow(x[i], four + i);
@@ -65,8 +67,8 @@ __device__ __forceinline__ void store_four(bf16* to, const float* x) {
 }
 
 // Threads stand in lines of LANES. Of a tile with ROWS rows, a thread has EACH rows, and of those ACROSS columns of scores or PIECES times
-// four numbers of what is mixed. What a thread touches of shared memory lies at fixed distances from a pointer of its own, so that one register
-// is enough to address it.
+// four numbers of what is mixed. What a thread touches of shared memory lies at fixed distances from a pointer of its own, so that one
+// register is enough to address it.
 template <class T, u32 WIDTH, u32 ROWS, u32 LANES>
 struct AttentionBlock {
   static const u32 LINES = ATTENTION_THREADS / LANES, EACH = ROWS / LINES, ACROSS = ATTENTION_TILE / LANES;
@@ -96,7 +98,7 @@ struct AttentionBlock {
         alignas(16) float x[IN_PIECE] = {};
         if (row < rows.count && first + column < d) Piece<T>::load(rows.at(row) + first + column, x);
 #pragma unroll
-        for (u32 j = 0; j < IN_PIECE; j += 4) store_four(own + k * AT_ONCE * STRIDE + j, x + j);
+        for (u32 j = 0; j < IN_PIECE; j += 4) copy_four(own + k * AT_ONCE * STRIDE + j, x + j);
       }
     } else {
 #pragma unroll 1
@@ -149,7 +151,7 @@ struct AttentionBlock {
       for (u32 j = 0; j < MIXED; j += 4) {
         alignas(16) float w[EACH][4];
 #pragma unroll
-        for (u32 r = 0; r < EACH; r++) store_four(w[r], weights + first + j + LINES * ATTENTION_STRIDE * r);
+        for (u32 r = 0; r < EACH; r++) copy_four(w[r], weights + first + j + LINES * ATTENTION_STRIDE * r);
 #pragma unroll
         for (u32 i = 0; i < 4; i++) {
 #pragma unroll
@@ -169,17 +171,18 @@ struct AttentionBlock {
     }
   }
 
-  __device__ __forceinline__ void store(const float (&from)[EACH][4 * PIECES], const HeadRows<T>& rows) const {
+  template <class U>
+  __device__ __forceinline__ void store(const float (&from)[EACH][4 * PIECES], const HeadRows<U>& rows) const {
 #pragma unroll
     for (u32 r = 0; r < EACH; r++) {
       if (row(r) >= rows.count) continue;
-      T* to = rows.at(row(r));
+      U* to = rows.at(row(r));
 #pragma unroll
       for (u32 p = 0; p < PIECES; p++) {
         u32 first = (p * LANES + lane) * 4;
         if (d % 4 == 0) {
           alignas(16) float x[4] = {from[r][4 * p], from[r][4 * p + 1], from[r][4 * p + 2], from[r][4 * p + 3]};
-          if (first < d) store_four(to + first, x);
+          if (first < d) copy_four(to + first, x);
         } else {
 #pragma unroll
           for (u32 i = 0; i < 4; i++)
@@ -198,8 +201,8 @@ __device__ __forceinline__ float line_reduce(float x, F combine) {
   return x;
 }
 
-// Of a tile's queries, which begin at row `first` and of which there are `count`: the log-sum-exp to base 2, and delta. Where there is no query
-// its weights become 0.
+// Of a tile's queries, which begin at row `first` and of which there are `count`: the log-sum-exp to base 2, and delta. Where there is no
+// query its weights become 0.
 __device__ __forceinline__ void read_sums(float* lses, float* deltas, const float* lse, const float* delta, u32 heads, u32 head, u32 first,
                                           u32 count) {
   u32 i = threadIdx.x;
@@ -263,17 +266,6 @@ __device__ __forceinline__ void attention(const T* qkv, const QueryBlock* blocks
   own.store(mixed, head_rows(out, heads, head, d, block.first, block.count));
 }
 
-// delta[rows] = out . d_out, a row being one head of a token; one warp a row.
-template <class T>
-__device__ __forceinline__ void attention_delta(const T* out, const T* d_out, float* delta, u64 rows, u32 d) {
-  u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 32;
-  if (row >= rows) return;
-  float sum = 0.0f;
-  for (u32 c = threadIdx.x & 31u; c < d; c += 32) sum += widen(out[row * d + c]) * widen(d_out[row * d + c]);
-  sum = warp_reduce(sum, Add());
-  if ((threadIdx.x & 31u) == 0) delta[row] = sum;
-}
-
 // The queries' part of d_qkv; one block a head and QueryBlock. Scores are computed anew, and with p_ij = e^(s_ij - lse_i):
 // dq_i = sum_j scale p_ij (d_out_i . v_j - delta_i) k_j.
 template <class T, u32 WIDTH>
@@ -316,15 +308,15 @@ __device__ __forceinline__ void attention_queries(const T* qkv, const T* d_out, 
 // dk_j = sum_i scale p_ij (d_out_i . v_j - delta_i) q_i, over the heads that share the key head and all rows i that see j, in order.
 template <class T, u32 WIDTH, u32 ROWS, u32 LANES>
 __device__ __forceinline__ void attention_keys(const T* qkv, const T* d_out, const float* lse, const float* delta, const KeyBlock* blocks,
-                                               const Run* runs, T* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
+                                               const Run* runs, float* parts, T* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
   typedef AttentionBlock<T, WIDTH, ROWS, LANES> Block;
   alignas(16) __shared__ float chunk[Block::CHUNK];
   alignas(16) __shared__ float weights[ROWS][ATTENTION_STRIDE];
   __shared__ float lses[ATTENTION_TILE], deltas[ATTENTION_TILE];
-  const u32 PARTS = ATTENTION_TILE / ROWS;
+  const u32 CUTS = ATTENTION_TILE / ROWS;
   Block own(chunk, weights, d);
-  u32 kv_head = blockIdx.x % kv_heads, skipped = blockIdx.x / kv_heads % PARTS * ROWS, all = heads + 2 * kv_heads;
-  KeyBlock block = blocks[blockIdx.x / kv_heads / PARTS];
+  u32 kv_head = blockIdx.x % kv_heads, skipped = blockIdx.x / kv_heads % CUTS * ROWS, all = heads + 2 * kv_heads;
+  KeyBlock block = blocks[blockIdx.x / kv_heads / CUTS];
   if (skipped >= block.count) return;
   u32 start = block.first + skipped, count = block.count - skipped < ROWS ? block.count - skipped : ROWS, group = heads / kv_heads;
   HeadRows<const T> keys = head_rows(qkv, all, heads + kv_head, d, start, count);
@@ -333,7 +325,7 @@ __device__ __forceinline__ void attention_keys(const T* qkv, const T* d_out, con
   for (u32 head = kv_head * group; head < (kv_head + 1) * group; head++) {
     for (u32 run = block.begin; run < block.end; run++) {
       u32 end = runs[run].end;
-      for (u32 from = runs[run].first < start ? start : runs[run].first; from < end; from += ATTENTION_TILE) {
+      for (u32 from = runs[run].first; from < end; from += ATTENTION_TILE) {
         HeadRows<const T> queries = head_rows(qkv, all, head, d, from, end - from);
         HeadRows<const T> gradients = head_rows(d_out, heads, head, d, from, end - from);
         read_sums(lses, deltas, lse, delta, heads, head, from, end - from);
@@ -357,104 +349,12 @@ __device__ __forceinline__ void attention_keys(const T* qkv, const T* d_out, con
       }
     }
   }
-  own.store(d_keys, head_rows(d_qkv, all, heads + kv_head, d, start, count));
-  own.store(d_values, head_rows(d_qkv, all, heads + kv_heads + kv_head, d, start, count));
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_f32_64(const float* qkv, const QueryBlock* blocks, float* out, float* lse,
-    float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention<float, 64>(qkv, blocks, out, lse, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_f32_128(const float* qkv, const QueryBlock* blocks, float* out, float* lse,
-    float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention<float, 128>(qkv, blocks, out, lse, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_f32_256(const float* qkv, const QueryBlock* blocks, float* out, float* lse,
-    float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention<float, 256>(qkv, blocks, out, lse, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_bf16_64(const bf16* qkv, const QueryBlock* blocks, bf16* out, float* lse,
-    float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention<bf16, 64>(qkv, blocks, out, lse, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_bf16_128(const bf16* qkv, const QueryBlock* blocks, bf16* out, float* lse,
-    float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention<bf16, 128>(qkv, blocks, out, lse, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_bf16_256(const bf16* qkv, const QueryBlock* blocks, bf16* out, float* lse,
-    float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention<bf16, 256>(qkv, blocks, out, lse, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_delta_f32(const float* out, const float* d_out, float* delta, u64 rows, u32 d) {
-  attention_delta(out, d_out, delta, rows, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_delta_bf16(const bf16* out, const bf16* d_out, float* delta, u64 rows, u32 d) {
-  attention_delta(out, d_out, delta, rows, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_queries_f32_64(const float* qkv, const float* d_out, const float* lse,
-    const float* delta, const QueryBlock* blocks, float* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention_queries<float, 64>(qkv, d_out, lse, delta, blocks, d_qkv, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_queries_f32_128(const float* qkv, const float* d_out, const float* lse,
-    const float* delta, const QueryBlock* blocks, float* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention_queries<float, 128>(qkv, d_out, lse, delta, blocks, d_qkv, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_queries_f32_256(const float* qkv, const float* d_out, const float* lse,
-    const float* delta, const QueryBlock* blocks, float* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention_queries<float, 256>(qkv, d_out, lse, delta, blocks, d_qkv, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_queries_bf16_64(const bf16* qkv, const bf16* d_out, const float* lse,
-    const float* delta, const QueryBlock* blocks, bf16* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention_queries<bf16, 64>(qkv, d_out, lse, delta, blocks, d_qkv, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_queries_bf16_128(const bf16* qkv, const bf16* d_out, const float* lse,
-    const float* delta, const QueryBlock* blocks, bf16* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention_queries<bf16, 128>(qkv, d_out, lse, delta, blocks, d_qkv, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_queries_bf16_256(const bf16* qkv, const bf16* d_out, const float* lse,
-    const float* delta, const QueryBlock* blocks, bf16* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention_queries<bf16, 256>(qkv, d_out, lse, delta, blocks, d_qkv, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_keys_f32_64(const float* qkv, const float* d_out, const float* lse,
-    const float* delta, const KeyBlock* blocks, const Run* runs, float* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention_keys<float, 64, 64, 8>(qkv, d_out, lse, delta, blocks, runs, d_qkv, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_keys_f32_128(const float* qkv, const float* d_out, const float* lse,
-    const float* delta, const KeyBlock* blocks, const Run* runs, float* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention_keys<float, 128, 64, 8>(qkv, d_out, lse, delta, blocks, runs, d_qkv, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_keys_f32_256(const float* qkv, const float* d_out, const float* lse,
-    const float* delta, const KeyBlock* blocks, const Run* runs, float* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention_keys<float, 256, 32, 16>(qkv, d_out, lse, delta, blocks, runs, d_qkv, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 3) attention_keys_bf16_64(const bf16* qkv, const bf16* d_out, const float* lse,
-    const float* delta, const KeyBlock* blocks, const Run* runs, bf16* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention_keys<bf16, 64, 64, 8>(qkv, d_out, lse, delta, blocks, runs, d_qkv, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_keys_bf16_128(const bf16* qkv, const bf16* d_out, const float* lse,
-    const float* delta, const KeyBlock* blocks, const Run* runs, bf16* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention_keys<bf16, 128, 64, 8>(qkv, d_out, lse, delta, blocks, runs, d_qkv, scale, heads, kv_heads, d);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_keys_bf16_256(const bf16* qkv, const bf16* d_out, const float* lse,
-    const float* delta, const KeyBlock* blocks, const Run* runs, bf16* d_qkv, float scale, u32 heads, u32 kv_heads, u32 d) {
-  attention_keys<bf16, 256, 32, 16>(qkv, d_out, lse, delta, blocks, runs, d_qkv, scale, heads, kv_heads, d);
+  if (block.part == NO_PART) {
+    own.store(d_keys, head_rows(d_qkv, all, heads + kv_head, d, start, count));
+    own.store(d_values, head_rows(d_qkv, all, heads + kv_heads + kv_head, d, start, count));
+  } else {
+    float* part = parts + ((u64)block.part * kv_heads + kv_head) * 2 * ATTENTION_TILE * d;
+    own.store(d_keys, head_rows(part, 1, 0, d, skipped, count));
+    own.store(d_values, head_rows(part, 1, 0, d, ATTENTION_TILE + skipped, count));
+  }
 }

@@ -20,6 +20,7 @@ template <> struct Kind<Choice> { static const char letter = 'c'; };
 template <> struct Kind<CacheRow> { static const char letter = 'r'; };
 template <> struct Kind<QueryBlock> { static const char letter = 'a'; };
 template <> struct Kind<KeyBlock> { static const char letter = 'k'; };
+template <> struct Kind<JoinedBlock> { static const char letter = 'j'; };
 template <> struct Kind<Run> { static const char letter = 'n'; };
 template <class T> struct Kind<const T> : Kind<T> {};
 template <class T> struct Kind<T*> { static const char letter = Kind<T>::letter + 'A' - 'a'; };

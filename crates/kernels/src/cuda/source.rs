@@ -1,4 +1,5 @@
-//! The kernels' sources, one unit for each family, as NVRTC gets them.
+//! The kernels' sources, one unit for each family, as NVRTC gets them. A family that takes long to compile is several units, of which a run
+//! needs one.
 
 use super::entries::entries;
 
@@ -7,7 +8,7 @@ use super::entries::entries;
 pub struct Unit {
     /// The name of its file, without the ending.
     pub name: &'static str,
-    /// What all units begin with, and the unit's own text.
+    /// What all units begin with, what the units of its family share, and the unit's own text.
     pub text: &'static str,
 }
 
@@ -19,10 +20,14 @@ impl Unit {
 }
 
 macro_rules! units {
-    ($($unit:ident = $file:literal),+ $(,)?) => {
+    ($($unit:ident = $file:literal $(behind $shared:literal)?),+ $(,)?) => {
         $(pub(crate) static $unit: Unit = Unit {
             name: $file,
-            text: concat!(include_str!("../../cu/prelude.cu"), include_str!(concat!("../../cu/", $file, ".cu"))),
+            text: concat!(
+                include_str!("../../cu/prelude.cu"),
+                $(include_str!(concat!("../../cu/", $shared, ".cu")),)?
+                include_str!(concat!("../../cu/", $file, ".cu"))
+            ),
         };)+
 
         /// All of them.
@@ -33,7 +38,10 @@ macro_rules! units {
 units! {
     ADAMW = "adamw",
     ADVANTAGE = "advantage",
-    ATTENTION = "attention",
+    ATTENTION_64 = "attention_64" behind "attention",
+    ATTENTION_128 = "attention_128" behind "attention",
+    ATTENTION_256 = "attention_256" behind "attention",
+    ATTENTION_SUMS = "attention_sums",
     DECODE = "decode",
     GATE = "gate",
     HEAD_NORM = "head_norm",

@@ -133,6 +133,18 @@ fn sequences_longer_than_a_block() {
 }
 
 #[test]
+fn parents_that_more_rows_see_than_one_block_goes_through() {
+    for head_dim in [2, 130] {
+        let list = [(70, vec![300, 1, 200, 20]), (1, vec![64])];
+        let case = Case::new(families(&list), Heads { heads: 1, kv_heads: 1, head_dim }, 1.5, 7);
+        case.holds::<f32>(5e-6);
+    }
+    let children = vec![250; 5];
+    let case = Case::new(families(&[(3, children)]), Heads { heads: 2, kv_heads: 1, head_dim: 8 }, 1.5, 8);
+    case.holds::<bf16>(5e-6);
+}
+
+#[test]
 fn heads_of_every_width() {
     for head_dim in [80, 128, 130, 256] {
         let case = Case::new(families(&[(40, vec![30])]), Heads { heads: 2, kv_heads: 1, head_dim }, 1.5, 6);
