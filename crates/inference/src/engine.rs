@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use stateset_domain::{
     Completion, Digest, Engine, EngineError, Finish, Finished, GenerateRequest, PolicySnapshot, PolicyVersion, Poll,
     Sampling, Tokenizer,
 };
 use stateset_kernels::cpu::Row;
-use stateset_models::{Choice, Decode, HostAdapter, LoraConfig, ModelConfig, Sampler, ServedWeights};
+use stateset_models::{Draw, LoraConfig, ModelConfig, ServedWeights};
 
+use crate::runner::{Cpu, Runner};
 use crate::schedule::{Reader, feed, pending};
 use crate::slots::Slots;
 
@@ -25,15 +25,14 @@ pub struct EngineLimits {
     pub step_tokens: usize,
 }
 
-/// Serves one decoder on the CPU.
-pub struct BatchEngine {
-    config: ModelConfig,
+/// Serves one decoder.
+pub struct BatchEngine<R = Cpu> {
+    vocab: usize,
     tokenizer: Arc<dyn Tokenizer>,
     limits: EngineLimits,
-    decode: Decode,
-    /// What versions are adapters of, if they are no whole weights.
-    base: Option<(ServedWeights, LoraConfig)>,
-    served: Option<(PolicyVersion, ServedWeights)>,
+    runner: R,
+    /// The version of the weights that are served.
+    served: PolicyVersion,
     slots: Slots,
     waiting: VecDeque<GenerateRequest>,
     live: Vec<Live>,
@@ -48,6 +47,12 @@ struct Live {
     log_probs: Vec<f32>,
 }
 
+impl EngineLimits {
+    fn within(self, config: &ModelConfig) -> Self {
+        Self { positions: self.positions.min(config.max_position_embeddings), ..self }
+    }
+}
+
 impl Live {
     fn sampled(&self) -> &[u32] {
         &self.tokens[self.request.tokens.len()..]
@@ -60,44 +65,55 @@ impl Live {
 }
 
 impl BatchEngine {
-    /// An engine for decoders shaped like `config`; it serves nothing until a snapshot is loaded.
+    /// An engine on the CPU for decoders shaped like `config`; it serves nothing until a snapshot is loaded.
     #[must_use]
     pub fn new(config: &ModelConfig, tokenizer: Arc<dyn Tokenizer>, limits: EngineLimits) -> Self {
-        let positions = limits.positions.min(config.max_position_embeddings);
-        let limits = EngineLimits { positions, ..limits };
-        Self {
-            config: config.clone(),
-            tokenizer,
-            limits,
-            decode: Decode::new(config, limits.slots, positions),
-            base: None,
-            served: None,
-            slots: Slots::new(limits.slots),
-            waiting: VecDeque::new(),
-            live: Vec::new(),
-        }
+        let limits = limits.within(config);
+        Self::with(config, tokenizer, limits, Cpu::new(config, limits.slots, limits.positions))
     }
 
     /// The same, of which every version is an adapter of `base` that adapts it as `lora` says.
     #[must_use]
     pub fn adapting(self, base: ServedWeights, lora: LoraConfig) -> Self {
-        Self { base: Some((base, lora)), ..self }
+        Self { runner: self.runner.adapting(base, lora), ..self }
     }
 
     /// The same, serving `weights` as version 0.
     #[must_use]
     pub fn serving(self, weights: ServedWeights) -> Self {
-        Self { served: Some((PolicyVersion(0), weights)), ..self }
+        Self { runner: self.runner.serving(weights), ..self }
     }
+}
 
-    fn weights_of(&self, snapshot: &PolicySnapshot) -> Result<ServedWeights, EngineError> {
-        let tensors = snapshot.tensors();
-        let refused = |error: &dyn std::fmt::Display| EngineError::Snapshot(error.to_string());
-        match &self.base {
-            None => ServedWeights::new(&self.config, tensors).map_err(|error| refused(&error)),
-            Some((base, lora)) => HostAdapter::from_tensors(&self.config, lora.clone(), tensors)
-                .map(|adapter| base.adapted(&adapter))
-                .map_err(|error| refused(&error)),
+#[cfg(any(feature = "cuda", feature = "shim"))]
+impl<D: stateset_kernels::cuda::Device> BatchEngine<crate::gpu::Gpu<D>> {
+    /// An engine on `device` for decoders shaped like `config`; it serves nothing until a snapshot is loaded.
+    ///
+    /// # Errors
+    /// [`EngineError::Compute`] if the family is not run on a GPU, or there is not as much memory.
+    pub fn on(
+        device: Arc<D>,
+        config: &ModelConfig,
+        tokenizer: Arc<dyn Tokenizer>,
+        limits: EngineLimits,
+    ) -> Result<Self, EngineError> {
+        let limits = limits.within(config);
+        let runner = crate::gpu::Gpu::new(device, config, limits.slots, limits.positions)?;
+        Ok(Self::with(config, tokenizer, limits, runner))
+    }
+}
+
+impl<R> BatchEngine<R> {
+    fn with(config: &ModelConfig, tokenizer: Arc<dyn Tokenizer>, limits: EngineLimits, runner: R) -> Self {
+        Self {
+            vocab: config.vocab_size,
+            tokenizer,
+            limits,
+            runner,
+            served: PolicyVersion(0),
+            slots: Slots::new(limits.slots),
+            waiting: VecDeque::new(),
+            live: Vec::new(),
         }
     }
 
@@ -107,8 +123,8 @@ impl BatchEngine {
         if length == 0 || length >= room {
             return refuse(format!("{length} tokens; it must have at least 1 and leave room for a reply in {room}"));
         }
-        if let Some(id) = request.tokens.iter().find(|id| **id as usize >= self.config.vocab_size) {
-            return refuse(format!("token {id} is beyond the vocabulary of {}", self.config.vocab_size));
+        if let Some(id) = request.tokens.iter().find(|id| **id as usize >= self.vocab) {
+            return refuse(format!("token {id} is beyond the vocabulary of {}", self.vocab));
         }
         let Sampling { temperature, top_p, min_p, max_tokens, .. } = &request.sampling;
         if !(*temperature >= 0.0 && temperature.is_finite()) {
@@ -133,28 +149,33 @@ impl BatchEngine {
     }
 
     /// Copies what another slot holds of a prompt that is still to be read: a group's prompt is computed once.
-    fn share(&mut self) {
+    fn share(&mut self) -> Result<(), EngineError>
+    where
+        R: Runner,
+    {
         for live in &self.live {
             let held = self.slots.held(live.slot);
             if live.tokens.len() - held <= 1 {
                 continue;
             }
             if let Some((from, shared)) = self.slots.better(live.slot, &live.tokens) {
-                self.decode.copy(from, live.slot, shared);
+                self.runner.copy(from, live.slot, shared)?;
                 self.slots.extend(live.slot, &live.tokens[held..shared]);
             }
         }
+        Ok(())
     }
 
     /// Feeds every live request and samples for those that have caught up with themselves.
-    fn advance(&mut self) -> Result<(), EngineError> {
-        let Some((_, weights)) = &self.served else {
-            return Err(EngineError::Compute("no weights are loaded".into()));
-        };
+    fn advance(&mut self) -> Result<(), EngineError>
+    where
+        R: Runner,
+    {
+        self.share()?;
         let readers = self.live.iter().map(|live| Reader { tokens: &live.tokens, held: self.slots.held(live.slot) });
         let readers: Vec<Reader<'_>> = readers.collect();
         let fed = feed(&pending(&readers), self.limits.step_tokens);
-        let (mut tokens, mut rows, mut selected, mut samplers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut tokens, mut rows, mut draws, mut drawing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (index, (live, count)) in self.live.iter().zip(fed).enumerate() {
             let held = self.slots.held(live.slot);
             let next = &live.tokens[held..held + count];
@@ -162,14 +183,14 @@ impl BatchEngine {
             rows.extend((held..held + count).map(|position| Row { position, slot: live.slot }));
             self.slots.extend(live.slot, next);
             if count > 0 && held + count == live.tokens.len() {
-                selected.push(rows.len() - 1);
-                samplers.push(index);
+                let GenerateRequest { sampling, stream, .. } = &live.request;
+                let position = live.log_probs.len() as u64;
+                draws.push(Draw { row: rows.len() - 1, sampling, stream: *stream, position });
+                drawing.push(index);
             }
         }
-        let mut logits = self.decode.step(weights, &tokens, &rows, &selected);
-        let choices = self.choose(&mut logits, &samplers);
-        self.decode.recycle(logits);
-        for (index, choice) in samplers.into_iter().zip(choices) {
+        let choices = self.runner.step(&tokens, &rows, &draws)?;
+        for (index, choice) in drawing.into_iter().zip(choices) {
             let live = &mut self.live[index];
             if !choice.log_prob.is_finite() {
                 return Err(EngineError::Compute("logits are not finite".into()));
@@ -178,16 +199,6 @@ impl BatchEngine {
             live.log_probs.push(choice.log_prob);
         }
         Ok(())
-    }
-
-    fn choose(&self, logits: &mut [f32], samplers: &[usize]) -> Vec<Choice> {
-        let rows = logits.par_chunks_mut(self.config.vocab_size).zip(samplers).with_min_len(8);
-        let choose = |sampler: &mut Sampler, (row, index): (&mut [f32], &usize)| {
-            let live = &self.live[*index];
-            let u = live.request.stream.uniform_at(live.log_probs.len() as u64);
-            sampler.choose(row, &live.request.sampling, u)
-        };
-        rows.map_init(Sampler::default, choose).collect()
     }
 
     fn finish(&self, live: &Live) -> Option<Finish> {
@@ -221,11 +232,12 @@ impl BatchEngine {
     }
 }
 
-impl Engine for BatchEngine {
+impl<R: Runner> Engine for BatchEngine<R> {
     fn load(&mut self, snapshot: &PolicySnapshot) -> Result<Digest, EngineError> {
-        let lay_out = || self.weights_of(snapshot);
-        let (weights, digest) = rayon::join(lay_out, || PolicySnapshot::digest_of(snapshot.tensors()));
-        self.served = Some((snapshot.version(), weights?));
+        let tensors = snapshot.tensors();
+        let (loaded, digest) = rayon::join(|| self.runner.load(tensors), || PolicySnapshot::digest_of(tensors));
+        loaded?;
+        self.served = snapshot.version();
         self.slots.forget();
         self.live.iter_mut().for_each(Live::restart);
         Ok(digest)
@@ -239,7 +251,6 @@ impl Engine for BatchEngine {
 
     fn step(&mut self) -> Result<Poll, EngineError> {
         self.admit();
-        self.share();
         if self.live.is_empty() {
             return Ok(Poll { finished: Vec::new(), live: self.waiting.len() });
         }
@@ -250,7 +261,7 @@ impl Engine for BatchEngine {
             self.slots.forget();
             return Err(error);
         }
-        let version = self.served.as_ref().map(|(version, _)| *version).unwrap_or_default();
+        let version = self.served;
         let mut finished = Vec::new();
         let mut still = Vec::with_capacity(self.live.len());
         for live in std::mem::take(&mut self.live) {

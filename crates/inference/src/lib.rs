@@ -6,7 +6,13 @@
 //! tokens, the weights and its own random stream, never on its company.
 
 mod engine;
+#[cfg(any(feature = "cuda", feature = "shim"))]
+mod gpu;
+mod runner;
 mod schedule;
 mod slots;
 
 pub use engine::{BatchEngine, EngineLimits};
+#[cfg(any(feature = "cuda", feature = "shim"))]
+pub use gpu::Gpu;
+pub use runner::{Cpu, Runner};

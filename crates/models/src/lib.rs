@@ -41,7 +41,7 @@ pub use decoder::Decoder;
 pub use families::LlamaConfig;
 pub use packed_batch::PackedBatch;
 pub use parameters::Parameter;
-pub use sampling::{Choice, Sampler};
+pub use sampling::{Choice, Draw, Sampler};
 pub use served::ServedWeights;
 pub use stored::Stored;
 pub use tokenizer::{HfTokenizer, train_tokenizer};

@@ -3,7 +3,7 @@
 //! Filters apply in the order of the [`Sampling`] fields: temperature, top-k, top-p (nucleus, Holtzman et al., arXiv:1904.09751), min-p
 //! (arXiv:2407.01082). What survives is renormalised, and the recorded log-probability is under that distribution.
 
-use stateset_domain::Sampling;
+use stateset_domain::{Sampling, Stream};
 use stateset_kernels::cpu;
 
 /// The token chosen for a row.
@@ -13,6 +13,19 @@ pub struct Choice {
     pub token: u32,
     /// Log-probability (nats) under the distribution it was drawn from; under the full distribution when greedy.
     pub log_prob: f32,
+}
+
+/// How the token behind a row is to be chosen.
+#[derive(Debug, Clone, Copy)]
+pub struct Draw<'a> {
+    /// Which row of the step.
+    pub row: usize,
+    /// By which distribution.
+    pub sampling: &'a Sampling,
+    /// By the uniform number at `position` of this stream.
+    pub stream: Stream,
+    /// Where in the stream.
+    pub position: u64,
 }
 
 /// Chooses tokens. Holds nothing but scratch space, so that results never depend on earlier calls.

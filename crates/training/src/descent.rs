@@ -40,12 +40,12 @@ impl PolicyLearner {
             for part in self.parts(examples.len(), epoch) {
                 let counts = self.settings.objective.count(part.iter().map(|i| &examples[*i]));
                 let chosen = self.computed(examples, &part);
-                pull.clear();
+                self.clear(&mut pull)?;
                 let found = self.pass(examples, &chosen, &counts, &mut firsts, &mut pull)?;
                 if std::mem::take(&mut self.spoilt) {
-                    pull.policy.spoil();
+                    self.spoil(&mut pull)?;
                 }
-                let norm = pull.policy.norm();
+                let norm = self.norm(&pull)?;
                 report.train_tokens += tokens(examples, &chosen);
                 let loss = found.evaluation.loss + found.values.loss;
                 if !(loss.is_finite() && norm.is_finite()) {
@@ -56,7 +56,7 @@ impl PolicyLearner {
                 if target.is_some_and(|target| found.evaluation.mean_moved() > TOO_FAR * target) {
                     break 'passes;
                 }
-                self.optimizer.update(&self.variables, &pull.policy, norm, report.lr)?;
+                self.move_policy(&pull, norm, report.lr)?;
                 if let (Some(critic), Some(gradients)) = (&mut self.critic, &pull.critic) {
                     critic.update(gradients, critic_lr)?;
                 }

@@ -1,15 +1,16 @@
 //! The learner: groups in, a better policy out.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use stateset_algorithms::{Adapted, Schedule, Staleness};
 use stateset_domain::{
-    Adjustments, Artifact, Group, Learner, LearnerError, PolicySnapshot, PolicyVersion, StepReport, Stream,
+    Adjustments, Artifact, Group, Learner, LearnerError, NamedTensor, PolicySnapshot, PolicyVersion, StepReport, Stream,
 };
 use stateset_models::{Autograd, HostAdapter, LoraConfig, Pretrained};
 
 use crate::batch::Batch;
 use crate::critic::{Critic, CriticState};
+use crate::device::DevicePolicy;
 use crate::offline::Offline;
 use crate::variables::{read, write};
 use crate::{Objective, Optimizer, OptimizerSettings, Variable};
@@ -61,6 +62,8 @@ pub struct PolicyLearner {
     pub(crate) model: Autograd,
     pub(crate) critic: Option<Critic>,
     pub(crate) reference: Autograd,
+    /// What holds the policy in their place, if something does: `model` learns nothing then.
+    device: Option<Mutex<Box<dyn DevicePolicy>>>,
     /// What the optimizer moves: the model, and a critic's head on it.
     pub(crate) variables: Vec<Variable>,
     pub(crate) optimizer: Optimizer,
@@ -115,6 +118,10 @@ impl PolicyLearner {
             }
         };
         let model = model.map_err(compute)?.checkpointing(settings.activation_checkpointing);
+        Self::with(base, model, settings)
+    }
+
+    fn with(base: Pretrained, model: Autograd, settings: LearnerSettings) -> Result<Self, LearnerError> {
         let reference = Autograd::frozen(&base.weights).like(&model);
         let critic = settings
             .objective
@@ -133,6 +140,7 @@ impl PolicyLearner {
             model,
             critic,
             reference,
+            device: None,
             variables,
             optimizer,
             settings,
@@ -144,6 +152,32 @@ impl PolicyLearner {
             step: 0,
             spoilt: false,
         })
+    }
+
+    /// Starts from `base`, which `device` holds already, and leaves all arithmetic on weights to it.
+    ///
+    /// # Errors
+    /// [`LearnerError::State`] if `settings` ask for something that is only done on the CPU.
+    pub fn on(
+        device: Box<dyn DevicePolicy>,
+        base: Pretrained,
+        settings: LearnerSettings,
+    ) -> Result<Self, LearnerError> {
+        if let Some(reason) = only_on_the_cpu(&settings) {
+            return Err(state(format!("{reason} only done on the CPU; set training.device: cpu")));
+        }
+        let model = Autograd::frozen(&base.weights);
+        Ok(Self { device: Some(Mutex::new(device)), ..Self::with(base, model, settings)? })
+    }
+
+    /// What holds the policy in place of `model`.
+    pub(crate) fn device(&self) -> Option<MutexGuard<'_, Box<dyn DevicePolicy>>> {
+        self.device.as_ref().map(|device| device.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Updates of the policy so far.
+    pub(crate) fn updates(&self) -> u64 {
+        self.device().map_or_else(|| self.optimizer.updates(), |device| device.updates())
     }
 
     fn train(&mut self, groups: &[Group]) -> Result<StepReport, LearnerError> {
@@ -176,19 +210,40 @@ impl PolicyLearner {
             // Estimated on tokens of others it would be something else.
             report.kl = f64::NAN;
         }
-        self.before = self.before.take().filter(|_| self.settings.undoable);
+        if !self.settings.undoable {
+            self.forget();
+        }
         Ok(report)
     }
 
     /// Everything that a step moves.
     fn standing(&self) -> candle_core::Result<Standing> {
         let critic = self.critic.as_ref().map(Critic::state).transpose()?;
+        if let Some(mut device) = self.device() {
+            device.remember()?;
+        }
         let (values, optimizer) = (read(&self.variables)?, self.optimizer.clone());
         Ok(Standing { values, optimizer, critic, adapted: self.adapted })
     }
 
+    /// There is no way back from here.
+    pub(crate) fn forget(&mut self) {
+        self.before = None;
+        if let Some(mut device) = self.device() {
+            device.forget();
+        }
+    }
+
+    /// The policy's tensors.
+    pub(crate) fn tensors(&self) -> candle_core::Result<Vec<NamedTensor>> {
+        self.device().map_or_else(|| self.model.tensors(), |device| device.tensors())
+    }
+
     fn take_back(&mut self) -> Result<(), LearnerError> {
         let Some(Standing { values, optimizer, critic, adapted }) = self.before.take() else { return Ok(()) };
+        if let Some(mut device) = self.device() {
+            device.take_back().map_err(compute)?;
+        }
         write(&self.variables, &values).map_err(compute)?;
         (self.optimizer, self.adapted) = (optimizer, adapted);
         if let (Some(own), Some(before)) = (&mut self.critic, critic) {
@@ -196,6 +251,18 @@ impl PolicyLearner {
         }
         Ok(())
     }
+}
+
+/// What `settings` ask for that a device does not do, with its verb.
+pub(crate) fn only_on_the_cpu(settings: &LearnerSettings) -> Option<&'static str> {
+    let objective = &settings.objective;
+    let reasons = [
+        (objective.actor_critic().is_some(), "a critic is"),
+        (objective.trust_region().is_some(), "a trust region is"),
+        (settings.adapter.is_some(), "an adapter is"),
+        (settings.activation_checkpointing, "activation checkpointing is"),
+    ];
+    reasons.iter().find(|(there, _)| *there).map(|(_, reason)| *reason)
 }
 
 /// `report`, which also says how old the batch's tokens are.
@@ -233,7 +300,7 @@ impl Learner for PolicyLearner {
     }
 
     fn snapshot(&self) -> Result<PolicySnapshot, LearnerError> {
-        Ok(PolicySnapshot::new(PolicyVersion(self.step), self.model.tensors().map_err(compute)?))
+        Ok(PolicySnapshot::new(PolicyVersion(self.step), self.tensors().map_err(compute)?))
     }
 
     fn save(&self) -> Result<Vec<Artifact>, LearnerError> {

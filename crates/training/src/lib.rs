@@ -10,8 +10,11 @@ mod credit;
 mod critic;
 mod dataset;
 mod descent;
+mod device;
 mod distributions;
 mod families;
+#[cfg(any(feature = "cuda", feature = "shim"))]
+mod gpu;
 mod gradients;
 mod learner;
 mod memory;
@@ -27,6 +30,9 @@ mod variables;
 pub use batch::{Example, micro_batches};
 pub use checkpoints::CheckpointFolder;
 pub use dataset::{Dataset, Demonstration, Endless, Items, PreferencePair};
+pub use device::{DevicePolicy, Scores};
+#[cfg(any(feature = "cuda", feature = "shim"))]
+pub use gpu::GpuPolicy;
 pub use gradients::Gradients;
 pub use learner::{Adaptation, LearnerSettings, PolicyLearner};
 pub use memory::{Demand, MemoryPlan, NothingFits, Part, Serving};

@@ -64,22 +64,10 @@ impl Optimizer {
     /// If a variable cannot be written.
     pub fn update(&mut self, variables: &[Variable], gradients: &Gradients, norm: f64, lr: f64) -> Result<()> {
         self.updates += 1;
-        let OptimizerSettings { kind, betas, epsilon, weight_decay, max_grad_norm } = self.settings;
+        let max_grad_norm = self.settings.max_grad_norm;
         let scale = if norm > max_grad_norm { max_grad_norm / norm } else { 1.0 } as f32;
-        // RMSProp is AdamW without a memory of the gradient, and past the correction for a beginning at 0.
-        let (beta1, step) = match kind {
-            OptimizerKind::AdamW => (betas.0, self.updates),
-            OptimizerKind::RmsProp => (0.0, u64::MAX),
-        };
         for ((variable, gradient), (m, v)) in variables.iter().zip(gradients.values()).zip(&mut self.averages) {
-            let with = AdamW {
-                lr: lr as f32,
-                beta1: beta1 as f32,
-                beta2: betas.1 as f32,
-                epsilon: epsilon as f32,
-                weight_decay: if variable.decays { weight_decay as f32 } else { 0.0 },
-                step,
-            };
+            let with = constants(&self.settings, self.updates, lr, variable.decays);
             variable.update(|values| adamw(values, gradient, scale, m, v, with))?;
         }
         Ok(())
@@ -94,13 +82,35 @@ impl Optimizer {
     /// The averages as tensors.
     #[must_use]
     pub fn to_tensors(&self) -> Vec<NamedTensor> {
+        Self::tensors_of(self.names.iter().map(String::as_str), &self.averages)
+    }
+
+    /// `averages` of weights with these names, as tensors.
+    pub(crate) fn tensors_of<'a>(
+        names: impl Iterator<Item = &'a str>,
+        averages: &[(Vec<f32>, Vec<f32>)],
+    ) -> Vec<NamedTensor> {
         let tensor = |kind: &str, name: &str, data: &[f32]| NamedTensor {
             name: format!("{kind}.{name}"),
             shape: vec![data.len()],
             data: data.into(),
         };
-        let states = self.names.iter().zip(&self.averages);
+        let states = names.zip(averages);
         states.flat_map(|(name, (m, v))| [tensor("exp_avg", name, m), tensor("exp_avg_sq", name, v)]).collect()
+    }
+
+    /// The averages in such `tensors` of weights with these names and lengths.
+    pub(crate) fn averages_in<'a, 'b>(
+        tensors: &'a [NamedTensor],
+        weights: impl Iterator<Item = (&'b str, usize)>,
+    ) -> std::result::Result<Vec<(&'a [f32], &'a [f32])>, LearnerError> {
+        let find = |kind: &str, name: &str, len: usize| {
+            let name = format!("{kind}.{name}");
+            let found = tensors.iter().find(|tensor| tensor.name == name && tensor.data.len() == len);
+            let found = found.map(|tensor| &*tensor.data);
+            found.ok_or_else(|| LearnerError::State(format!("optimizer.safetensors has no fitting {name}")))
+        };
+        weights.map(|(name, len)| Ok((find("exp_avg", name, len)?, find("exp_avg_sq", name, len)?))).collect()
     }
 
     /// Goes back to what [`to_tensors`](Self::to_tensors) gave after `updates` updates.
@@ -108,16 +118,31 @@ impl Optimizer {
     /// # Errors
     /// [`LearnerError::State`] if a tensor is missing or of another size.
     pub fn restore(&mut self, tensors: &[NamedTensor], updates: u64) -> std::result::Result<(), LearnerError> {
-        for (name, (m, v)) in self.names.iter().zip(&mut self.averages) {
-            for (kind, average) in [("exp_avg", m), ("exp_avg_sq", v)] {
-                let name = format!("{kind}.{name}");
-                let found = tensors.iter().find(|tensor| tensor.name == name && tensor.data.len() == average.len());
-                let found =
-                    found.ok_or_else(|| LearnerError::State(format!("optimizer.safetensors has no fitting {name}")))?;
-                average.copy_from_slice(&found.data);
-            }
+        let weights = self.names.iter().map(String::as_str).zip(self.averages.iter().map(|(m, _)| m.len()));
+        let found = Self::averages_in(tensors, weights)?;
+        for ((m, v), (mean, square)) in self.averages.iter_mut().zip(found) {
+            m.copy_from_slice(mean);
+            v.copy_from_slice(square);
         }
         self.updates = updates;
         Ok(())
+    }
+}
+
+/// What the optimizer's kernel is told for update number `updates`, from 1, of a weight that `decays` or does not.
+pub(crate) fn constants(settings: &OptimizerSettings, updates: u64, lr: f64, decays: bool) -> AdamW {
+    let OptimizerSettings { kind, betas, epsilon, weight_decay, .. } = settings;
+    // RMSProp is AdamW without a memory of the gradient, and past the correction for a beginning at 0.
+    let (beta1, step) = match kind {
+        OptimizerKind::AdamW => (betas.0, updates),
+        OptimizerKind::RmsProp => (0.0, u64::MAX),
+    };
+    AdamW {
+        lr: lr as f32,
+        beta1: beta1 as f32,
+        beta2: betas.1 as f32,
+        epsilon: *epsilon as f32,
+        weight_decay: if decays { *weight_decay as f32 } else { 0.0 },
+        step,
     }
 }

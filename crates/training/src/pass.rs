@@ -10,6 +10,7 @@ use stateset_algorithms::{Evaluation, Sequence, Slopes, ValueEvaluation, Valued}
 use stateset_domain::{StepReport, Stream};
 use stateset_models::{PackedBatch, Recording};
 
+use crate::device::Scores;
 use crate::families::{pack, runs};
 use crate::objective::Counts;
 use crate::{Example, Gradients, PolicyLearner};
@@ -50,7 +51,7 @@ pub(crate) struct Pull {
 
 impl Pull {
     /// Back to none.
-    pub(crate) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.policy.clear();
         self.critic.iter_mut().for_each(Gradients::clear);
     }
@@ -59,8 +60,10 @@ impl Pull {
 /// A micro-batch as the model sees it.
 struct Scored {
     packed: PackedBatch,
-    /// Log-probabilities above entropies `[2, scored]`.
-    found: Tensor,
+    /// `[scored]` each.
+    scores: Scores,
+    /// Log-probabilities above entropies `[2, scored]`, for the way back on the host.
+    found: Option<Tensor>,
     /// `[scored]`.
     values: Option<Tensor>,
     /// For the way back, if there is one: of the policy's trunk, and of a critic's own.
@@ -108,15 +111,44 @@ impl PolicyLearner {
         runs(&chosen, self.settings.objective.together(), self.settings.micro_batch_tokens)
     }
 
+    /// Makes the pull none, wherever it is.
+    pub(crate) fn clear(&self, pull: &mut Pull) -> Result<()> {
+        pull.clear();
+        self.device().map_or(Ok(()), |mut device| device.clear())
+    }
+
+    /// How far the policy is pulled.
+    pub(crate) fn norm(&self, pull: &Pull) -> Result<f64> {
+        self.device().map_or_else(|| Ok(pull.policy.norm()), |mut device| device.norm())
+    }
+
+    /// Makes the pull no number.
+    pub(crate) fn spoil(&self, pull: &mut Pull) -> Result<()> {
+        pull.policy.spoil();
+        self.device().map_or(Ok(()), |mut device| device.spoil())
+    }
+
+    /// Moves the policy by one update.
+    pub(crate) fn move_policy(&mut self, pull: &Pull, norm: f64, lr: f64) -> Result<()> {
+        if let Some(mut device) = self.device() {
+            return device.update(&self.settings.optimizer, lr);
+        }
+        self.optimizer.update(&self.variables, &pull.policy, norm, lr)
+    }
+
     /// What an adapter's dropout is drawn from in this update, for a `run` of its examples.
     fn draws(&self, run: &Range<usize>) -> Stream {
         let root = self.settings.adapter.as_ref().map_or(Stream::new(0), |adapter| adapter.stream);
-        root.fork(u64::from_le_bytes(*b"dropouts")).fork(self.optimizer.updates()).fork(run.start as u64)
+        root.fork(u64::from_le_bytes(*b"dropouts")).fork(self.updates()).fork(run.start as u64)
     }
 
     /// Scores `examples`, and records how, by these draws, if there is a way back.
     fn score(&self, examples: &[&Example], record: Option<Stream>) -> Result<Scored> {
         let packed = pack(examples);
+        if let Some(mut device) = self.device() {
+            let scores = device.score(&packed, self.settings.temperature, record.is_some())?;
+            return Ok(Scored { packed, scores, found: None, values: None, policy: None, critic: None });
+        }
         let policy = record.map(|draws| self.model.record_dropping(&packed, Some(draws))).transpose()?;
         let states = match &policy {
             Some(recording) => recording.states().clone(),
@@ -126,7 +158,8 @@ impl PolicyLearner {
             self.critic.as_ref().map(|critic| critic.values(&states, &packed, record.is_some())).transpose()?;
         let (values, critic) = critic.unzip();
         let found = self.model.log_probs_of(&states, &packed, self.settings.temperature)?;
-        Ok(Scored { packed, found, values, policy, critic: critic.flatten() })
+        let scores = [found.get(0)?.to_vec1()?, found.get(1)?.to_vec1()?];
+        Ok(Scored { packed, scores, found: Some(found), values, policy, critic: critic.flatten() })
     }
 
     /// What the reference makes of the first of `examples` (`None` of the rest), of which `run` of a pass consists and `packed`.
@@ -150,8 +183,15 @@ impl PolicyLearner {
         if asked > 0 {
             let part = &examples[..asked];
             let own = (asked < examples.len()).then(|| pack(part));
-            let found = self.reference.log_probs(own.as_ref().unwrap_or(packed), self.settings.temperature)?;
-            for (list, found) in lists.iter_mut().zip(per_example(part, &found.get(0)?)?) {
+            let (batch, temperature) = (own.as_ref().unwrap_or(packed), self.settings.temperature);
+            let [found, _] = match self.device() {
+                Some(mut device) => device.score_by_reference(batch, temperature)?,
+                None => {
+                    let found = self.reference.log_probs(batch, temperature)?;
+                    [found.get(0)?.to_vec1()?, Vec::new()]
+                }
+            };
+            for (list, found) in lists.iter_mut().zip(lists_of(part, &found)) {
                 list.get_or_insert(found);
             }
         }
@@ -160,7 +200,7 @@ impl PolicyLearner {
 
     /// What is remembered of the micro-batch `run` of a pass, which was scored before anything moved.
     fn firsts(&self, examples: &[&Example], scored: &Scored, run: &Range<usize>) -> Result<Vec<First>> {
-        let old = per_example(examples, &scored.found.get(0)?)?;
+        let old = lists_of(examples, &scored.scores[0]);
         let mut references = self.ask_reference(examples, run, &scored.packed)?;
         let values = scored.values.as_ref().map(|values| per_example(examples, values)).transpose()?;
         let first = |(i, old): (usize, Vec<f64>)| First {
@@ -217,8 +257,7 @@ impl PolicyLearner {
         counts: &Counts,
         pull: &mut Pull,
     ) -> Result<Found> {
-        let new = per_example(examples, &scored.found.get(0)?)?;
-        let entropies = per_example(examples, &scored.found.get(1)?)?;
+        let [new, entropies] = scored.scores.each_ref().map(|scores| lists_of(examples, scores));
         let mask = vec![true; new.iter().map(Vec::len).max().unwrap_or(0)];
         let objective = &self.settings.objective;
         let weights = |i: usize| firsts[i].weights.as_deref();
@@ -242,9 +281,16 @@ impl PolicyLearner {
             let_go: let_go.iter().enumerate().map(|(i, now)| let_go_of(weights(i), now.as_deref())).sum(),
             ..Found::default()
         };
-        let mut loss = along(&scored.found.get(0)?, &slopes.log_probs)?;
+        let Some(scores) = &scored.found else {
+            let narrow = |slopes: &[f64]| slopes.iter().map(|slope| *slope as f32).collect::<Vec<f32>>();
+            if let Some(mut device) = self.device() {
+                device.pull(&narrow(&slopes.log_probs), &narrow(&slopes.entropies))?;
+            }
+            return Ok(found);
+        };
+        let mut loss = along(&scores.get(0)?, &slopes.log_probs)?;
         if slopes.entropies.iter().any(|slope| *slope != 0.0) {
-            loss = (loss + along(&scored.found.get(1)?, &slopes.entropies)?)?;
+            loss = (loss + along(&scores.get(1)?, &slopes.entropies)?)?;
         }
         if let Some(values) = &scored.values {
             let mut slopes = Vec::new();
@@ -300,6 +346,11 @@ pub(crate) fn along(found: &Tensor, slopes: &[f64]) -> Result<Tensor> {
 
 /// The numbers of a micro-batch `[scored]`, example by example.
 pub(crate) fn per_example(examples: &[&Example], numbers: &Tensor) -> Result<Vec<Vec<f64>>> {
-    let mut all = numbers.to_vec1::<f32>()?.into_iter().map(f64::from);
-    Ok(examples.iter().map(|example| all.by_ref().take(example.scored_tokens()).collect()).collect())
+    Ok(lists_of(examples, &numbers.to_vec1()?))
+}
+
+/// The same, of plain numbers.
+fn lists_of(examples: &[&Example], numbers: &[f32]) -> Vec<Vec<f64>> {
+    let mut all = numbers.iter().copied().map(f64::from);
+    examples.iter().map(|example| all.by_ref().take(example.scored_tokens()).collect()).collect()
 }

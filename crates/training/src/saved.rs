@@ -43,11 +43,12 @@ impl PolicyLearner {
     /// Everything that [`restored`](Self::restored) needs, as files.
     pub(crate) fn saved(&self) -> Result<Vec<Artifact>, LearnerError> {
         let mut files = self.policy_files()?;
-        let bytes = write_tensors(&self.optimizer.to_tensors()).map_err(state)?;
+        let averages = self.device().map_or_else(|| Ok(self.optimizer.to_tensors()), |device| device.averages());
+        let bytes = write_tensors(&averages.map_err(compute)?).map_err(state)?;
         files.push(Artifact { name: OPTIMIZER.into(), bytes });
         let Self { step, adapted, .. } = *self;
         let base = self.settings.adapter.as_ref().map(|_| self.base_digest().to_string());
-        let mut own = State { step, optimizer_updates: self.optimizer.updates(), critic_updates: 0, base, adapted };
+        let mut own = State { step, optimizer_updates: self.updates(), critic_updates: 0, base, adapted };
         if let Some(critic) = &self.critic {
             let (bytes, updates) = critic.save()?;
             files.push(Artifact { name: CRITIC.into(), bytes });
@@ -66,12 +67,18 @@ impl PolicyLearner {
         let saved: State = serde_json::from_slice(file(STATE)?).map_err(state)?;
         let averages = read_tensors(file(OPTIMIZER)?).map_err(state)?;
         let learnt = self.learnt_in(artifacts, saved.base.as_deref())?;
-        write(&self.model.learnt(), &learnt).map_err(compute)?;
-        self.optimizer.restore(&averages, saved.optimizer_updates)?;
+        let held = self.device().map(|mut device| device.restore(&learnt, &averages, saved.optimizer_updates));
+        match held {
+            Some(restored) => restored.map_err(compute)?,
+            None => {
+                write(&self.model.learnt(), &learnt).map_err(compute)?;
+                self.optimizer.restore(&averages, saved.optimizer_updates)?;
+            }
+        }
         if let Some(critic) = &mut self.critic {
             critic.restore(file(CRITIC)?, saved.critic_updates)?;
         }
-        self.before = None;
+        self.forget();
         (self.step, self.adapted) = (saved.step, saved.adapted);
         Ok(())
     }
@@ -79,7 +86,7 @@ impl PolicyLearner {
     /// What is known of the policy once the base is: all of it, or an adapter and the name of what it adapts.
     fn policy_files(&self) -> Result<Vec<Artifact>, LearnerError> {
         let Some((adapter, about)) = self.model.adapter().map_err(compute)?.zip(self.settings.adapter.as_ref()) else {
-            let tensors = self.model.tensors().map_err(compute)?;
+            let tensors = self.tensors().map_err(compute)?;
             return self.base.to_files(&tensors, Storage::default()).map_err(state);
         };
         let mut files = self.base.files.to_vec();

@@ -47,9 +47,9 @@ impl Grid {
 }
 
 /// Memory, and kernels run over it, one after the other in the order of the calls.
-pub trait Device {
+pub trait Device: Send + Sync {
     /// Some bytes of it, aligned to 16.
-    type Memory;
+    type Memory: Send + Sync;
 
     /// `bytes` bytes that hold anything.
     ///

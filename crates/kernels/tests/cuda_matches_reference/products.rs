@@ -1,7 +1,7 @@
 //! Products, rows by index, sums of columns and norms of heads.
 
 use proptest::prelude::*;
-use stateset_kernels::cuda::{self, Array, Span, Scatter};
+use stateset_kernels::cuda::{self, Array, Scatter, Span};
 use stateset_kernels::reference;
 
 use crate::{assert_close, blank, download, numbers, on_devices, upload, wide};

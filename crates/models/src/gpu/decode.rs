@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use stateset_domain::{Sampling, Stream};
+use stateset_domain::Sampling;
 use stateset_kernels::cpu::Row;
 use stateset_kernels::cuda::{self, Array, CacheRow, Device, DeviceError, KvCache, Rope};
 
 use super::{GpuError, GpuWeights, normed_heads, refusal};
 use crate::decoder::{Experts, Linear};
 use crate::executor::{Executor, states};
-use crate::{Choice, ModelConfig};
+use crate::{Choice, Draw, ModelConfig};
 
 /// Runs steps of rows over the caches of many conversations.
 pub struct GpuDecode<D: Device> {
@@ -47,8 +47,8 @@ impl<D: Device> GpuDecode<D> {
         self.caches.iter_mut().try_for_each(|cache| cuda::copy_slot(&*self.device, cache, (from, to), tokens))
     }
 
-    /// Chooses what follows `tokens`, which stand at `rows`, behind those that `selected` names by their index, as each asks for: by the
-    /// uniform number at a position of a stream. A slot's rows come in order of position and continue what its cache holds.
+    /// What `draws` choose to follow `tokens`, which stand at `rows`. A slot's rows come in order of position and continue what its cache
+    /// holds.
     ///
     /// # Errors
     /// [`DeviceError`].
@@ -60,13 +60,13 @@ impl<D: Device> GpuDecode<D> {
         weights: &GpuWeights<D>,
         tokens: &[u32],
         rows: &[Row],
-        selected: &[(usize, &Sampling, Stream, u64)],
+        draws: &[Draw<'_>],
     ) -> Result<Vec<Choice>, DeviceError> {
         let device = self.device.clone();
         let longest = rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
         let at: Vec<CacheRow> =
             rows.iter().map(|row| CacheRow { slot: row.slot as u32, position: row.position as u32 }).collect();
-        let indices: Vec<u32> = selected.iter().map(|(index, ..)| *index as u32).collect();
+        let indices: Vec<u32> = draws.iter().map(|draw| draw.row as u32).collect();
         let mut pass = Pass {
             tokens: Array::from_slice(&*device, tokens)?,
             rows: Array::from_slice(&*device, &at)?,
@@ -77,26 +77,23 @@ impl<D: Device> GpuDecode<D> {
             run: self,
         };
         let states = states(&mut pass, &weights.places)?;
-        if selected.is_empty() {
+        if draws.is_empty() {
             return Ok(Vec::new());
         }
         let logits = pass.project(&states, *weights.places.head(), None)?;
-        let choices: Vec<cuda::Choice> = selected
-            .iter()
-            .map(|(_, sampling, stream, position)| {
-                let Sampling { temperature, top_p, min_p, top_k, .. } = sampling;
-                let top_k = u32::try_from(*top_k).unwrap_or(0);
-                let (key, position) = (stream.key(), *position);
-                cuda::Choice { key, position, temperature: *temperature, top_p: *top_p, min_p: *min_p, top_k }
-            })
-            .collect();
-        let choices = Array::from_slice(&*device, &choices)?;
-        let (mut chosen, mut log_probs) =
-            (Array::new(&*device, selected.len())?, Array::new(&*device, selected.len())?);
+        let choices = Array::from_slice(&*device, &draws.iter().map(choice).collect::<Vec<_>>())?;
+        let (mut chosen, mut log_probs) = (Array::new(&*device, draws.len())?, Array::new(&*device, draws.len())?);
         cuda::sample(&*device, &logits, &choices, &mut chosen, &mut log_probs)?;
         let (chosen, log_probs) = (chosen.to_vec(&*device)?, log_probs.to_vec(&*device)?);
         Ok(chosen.into_iter().zip(log_probs).map(|(token, log_prob)| Choice { token, log_prob }).collect())
     }
+}
+
+/// A draw as the kernel takes it. As many as there are tokens are kept if that is more than 32 bits count.
+fn choice(&Draw { sampling, stream, position, .. }: &Draw<'_>) -> cuda::Choice {
+    let Sampling { temperature, top_p, min_p, top_k, .. } = *sampling;
+    let top_k = u32::try_from(top_k).unwrap_or(0);
+    cuda::Choice { key: stream.key(), position, temperature, top_p, min_p, top_k }
 }
 
 struct Pass<'a, D: Device> {

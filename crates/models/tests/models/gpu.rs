@@ -7,7 +7,7 @@ use stateset_domain::{Sampling, Stream};
 use stateset_kernels::cpu::Row;
 use stateset_kernels::cuda::{Array, Device, Shim};
 use stateset_models::gpu::{GpuDecode, GpuDecoder, GpuError, GpuWeights, refusal};
-use stateset_models::{Autograd, Choice, Decode, HostWeights, ModelConfig, PackedBatch, Sampler, ServedWeights};
+use stateset_models::{Autograd, Choice, Decode, Draw, HostWeights, ModelConfig, PackedBatch, Sampler, ServedWeights};
 
 use crate::gradients::pulled;
 use crate::{batch, config, tokens};
@@ -127,7 +127,8 @@ fn generates_the_same<D: Device>(device: &Arc<D>, tolerance: f64) {
                 Sampling { temperature: 1.2, top_p: 0.9, ..Sampling::default() },
             ] {
                 let stream = Stream::new(at as u64);
-                let asked: Vec<_> = selected.iter().map(|index| (*index, &sampling, stream, *index as u64)).collect();
+                let draw = |row: &usize| Draw { row: *row, sampling: &sampling, stream, position: *row as u64 };
+                let asked: Vec<_> = selected.iter().map(draw).collect();
                 let chosen = gpu.step(&held, tokens, rows, &asked).unwrap();
                 for ((row, Choice { token, log_prob }), index) in logits.chunks_exact_mut(37).zip(chosen).zip(&selected)
                 {

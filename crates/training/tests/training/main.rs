@@ -12,6 +12,8 @@ mod entropy;
 mod failures;
 mod families;
 mod forks;
+#[cfg(feature = "shim")]
+mod gpu;
 mod kl;
 mod learning;
 mod offline;

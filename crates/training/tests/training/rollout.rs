@@ -15,7 +15,7 @@ use crate::{BASE, learner};
 const TURNS: [&str; 4] = ["where is my order", "please send it again", "why? <|end|>", "ok"];
 
 /// Every reply to `requests`, by conversation.
-pub(crate) fn replies(engine: &mut BatchEngine, requests: Vec<GenerateRequest>) -> BTreeMap<u64, Completion> {
+pub(crate) fn replies(engine: &mut dyn Engine, requests: Vec<GenerateRequest>) -> BTreeMap<u64, Completion> {
     requests.into_iter().for_each(|request| engine.submit(request).unwrap());
     let mut replies = BTreeMap::new();
     loop {
