@@ -21,6 +21,7 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 mod data;
+mod device;
 mod doctor;
 mod faults;
 pub mod format;
@@ -43,6 +44,7 @@ mod topology;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub use device::Device;
 pub use faults::Faults;
 pub use judge::KeyMissing;
 pub use pretrain::pretrain;

@@ -10,6 +10,7 @@ use super::Refused;
 use super::measure::{Listener, Progress, Repeats};
 use super::report::{Measured, Report, Work};
 use super::roof::Threads;
+use crate::device::Place;
 
 /// Episodes to give credit to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,5 +85,5 @@ pub(crate) fn advantage(episodes: Episodes, repeats: Repeats, listener: Listener
         },
         digest: sha256_hex(&found),
     };
-    Ok(Report::beside_the_roof(measured, laps, listener))
+    Report::beside_the_roof(measured, Place::Cpu, laps, listener)
 }

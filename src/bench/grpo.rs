@@ -1,13 +1,16 @@
 //! What a training step costs without actors.
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
 use serde_json::json;
-use stateset_domain::{Engine, Learner, Trajectory};
+use stateset_domain::Trajectory;
+use stateset_inference::BatchEngine;
 use stateset_models::ServedWeights;
 
 use super::measure::{Listener, Progress, Repeats};
 use super::report::{Measured, Report, Work};
-use super::rollout::{engine, play, settings, title};
+use super::rollout::{limits, play, settings, title};
 use super::step::{Learning, check, groups};
 use super::{Refused, Shape, Workload};
 
@@ -35,17 +38,21 @@ pub(crate) fn grpo(
     }
     listener(Progress::Preparing);
     let model = shape.model(&config, workload.seed)?;
-    let engine = engine(&model, workload);
+    let place = learning.place(&config)?;
+    let tokenizer = Arc::new(model.tokenizer.clone());
     let mut engine = match learning.adapter() {
-        Some(lora) => engine.adapting(ServedWeights::of(&model.weights), lora),
-        None => engine,
+        Some(lora) => {
+            let engine = BatchEngine::new(&config, tokenizer, limits(workload));
+            Box::new(engine.adapting(ServedWeights::of(&model.weights), lora))
+        }
+        None => place.engine(&config, tokenizer, limits(workload))?,
     };
-    let mut learner = learning.learner(model)?;
+    let mut learner = place.learner(model, learning.settings())?;
     engine.load(&learner.snapshot()?)?;
     let laps = repeats.run(&["rollout", "reward", "step", "hand_over"], listener, |repetition, watch| {
         let mut conversations = workload.begin(repetition, config.vocab_size);
         watch.skip();
-        play(&mut engine, workload, (repetition, config.vocab_size), &mut conversations)?;
+        play(&mut *engine, workload, (repetition, config.vocab_size), &mut conversations)?;
         watch.phase();
         conversations.iter_mut().for_each(|it| it.reward = Some(reward(it)));
         let groups = groups(conversations, workload.group);
@@ -72,7 +79,7 @@ pub(crate) fn grpo(
         work: Work::Products(sampling + learning.operations(workload, &config)),
         digest: learner.snapshot()?.digest().to_string(),
     };
-    Ok(Report::beside_the_roof(measured, laps, listener))
+    Report::beside_the_roof(measured, place, laps, listener)
 }
 
 fn reward(conversation: &Trajectory) -> f32 {

@@ -8,6 +8,7 @@ use stateset_kernels::cpu::{log_prob as forward, log_prob_backward as backward};
 use super::measure::{Listener, Progress, Repeats};
 use super::report::{Measured, Report, Work};
 use super::roof::Threads;
+use crate::device::Place;
 
 /// Logits to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,5 +59,5 @@ pub(crate) fn log_prob(logits: Logits, repeats: Repeats, listener: Listener<'_>)
         work: Work::Memory { read: bytes, copied: 2.0 * bytes, threads: Threads::All },
         digest: sha256_hex(&found),
     };
-    Ok(Report::beside_the_roof(measured, laps, listener))
+    Report::beside_the_roof(measured, Place::Cpu, laps, listener)
 }

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use super::measure::{Laps, Listener, Progress};
 use super::roof::{self, Bandwidth, Threads};
+use crate::device::Place;
 use crate::machine::{Machine, peak_memory};
 
 /// One measurement.
@@ -61,14 +63,22 @@ enum Roof {
 }
 
 impl Report {
-    /// Measures the roof beside `measured`.
-    pub(crate) fn beside_the_roof(measured: Measured, laps: Laps, listener: Listener<'_>) -> Self {
+    /// Measures the roof beside `measured`, which was computed at `place`.
+    ///
+    /// # Errors
+    /// If a GPU fails.
+    pub(crate) fn beside_the_roof(
+        measured: Measured,
+        place: Place,
+        laps: Laps,
+        listener: Listener<'_>,
+    ) -> Result<Self> {
         // Before the roof's own buffers are allocated.
         let peak = peak_memory();
         listener(Progress::Roof);
         let all = rayon::current_num_threads();
         let (roof, threads) = match measured.work {
-            Work::Products(_) => (Roof::Product(roof::product()), all),
+            Work::Products(_) => (Roof::Product(roof::product(place)?), all),
             Work::Memory { threads, .. } => {
                 let used = match threads {
                     Threads::All => all,
@@ -77,7 +87,7 @@ impl Report {
                 (Roof::Memory(Bandwidth::measure(threads)), used)
             }
         };
-        Self { measured, laps, threads, roof, peak, machine: Machine::here() }
+        Ok(Self { measured, laps, threads, roof, peak, machine: Machine::here() })
     }
 
     /// Operations or bytes of a repetition, and how many a second the roof allows.

@@ -5,29 +5,50 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use stateset_domain::{Completion, Engine, GenerateRequest, RequestId, Role, Sampling, Trajectory, sha256_hex};
+#[cfg(feature = "cuda")]
+use stateset_domain::{PolicySnapshot, PolicyVersion};
 use stateset_inference::{BatchEngine, EngineLimits};
-use stateset_models::{ModelConfig, Pretrained, ServedWeights};
+use stateset_models::{ModelConfig, ServedWeights};
 
 use super::measure::{Listener, Progress, Repeats};
 use super::report::{Measured, Report, Work};
 use super::{Shape, Workload};
+use crate::device::{Device, Place};
 use crate::runtime::STEP_TOKENS;
 
 /// Measures the rollout of `workload` by a decoder of `shape`.
 ///
 /// # Errors
 /// If the shape cannot be used, or the workload does not fit it.
-pub(crate) fn rollout(shape: &Shape, workload: &Workload, repeats: Repeats, listener: Listener<'_>) -> Result<Report> {
+pub(crate) fn rollout(
+    shape: &Shape,
+    workload: &Workload,
+    device: Device,
+    repeats: Repeats,
+    listener: Listener<'_>,
+) -> Result<Report> {
     let config = shape.config()?;
     workload.check(&config)?;
     listener(Progress::Preparing);
     let model = shape.model(&config, workload.seed)?;
-    let mut engine = engine(&model, workload).serving(ServedWeights::of(&model.weights));
+    let place = device.settle(&config, None, false)?;
+    let mut engine = match place {
+        Place::Cpu => {
+            let engine = BatchEngine::new(&config, Arc::new(model.tokenizer.clone()), limits(workload));
+            Box::new(engine.serving(ServedWeights::of(&model.weights)))
+        }
+        #[cfg(feature = "cuda")]
+        Place::Gpu => {
+            let mut engine = place.engine(&config, Arc::new(model.tokenizer.clone()), limits(workload))?;
+            engine.load(&PolicySnapshot::new(PolicyVersion(0), model.weights.to_tensors()))?;
+            engine
+        }
+    };
     let mut sampled = Vec::new();
     let laps = repeats.run(&["rollout"], listener, |repetition, watch| {
         let mut conversations = workload.begin(repetition, config.vocab_size);
         watch.skip();
-        play(&mut engine, workload, (repetition, config.vocab_size), &mut conversations)?;
+        play(&mut *engine, workload, (repetition, config.vocab_size), &mut conversations)?;
         watch.phase();
         sampled.extend(conversations.iter().flat_map(|it| it.tokens.iter().flat_map(|id| id.to_le_bytes())));
         Ok(())
@@ -41,25 +62,23 @@ pub(crate) fn rollout(shape: &Shape, workload: &Workload, repeats: Repeats, list
         work: Work::Products(workload.sampling().forward(&config)),
         digest: sha256_hex(&sampled),
     };
-    Ok(Report::beside_the_roof(measured, laps, listener))
+    Report::beside_the_roof(measured, place, laps, listener)
 }
 
-/// An engine with a slot for each conversation.
-pub(super) fn engine(model: &Pretrained, workload: &Workload) -> BatchEngine {
-    let limits =
-        EngineLimits { slots: workload.sequences, positions: workload.longest() + 1, step_tokens: STEP_TOKENS };
-    BatchEngine::new(&model.weights.config, Arc::new(model.tokenizer.clone()), limits)
+/// A slot for each conversation.
+pub(super) fn limits(workload: &Workload) -> EngineLimits {
+    EngineLimits { slots: workload.sequences, positions: workload.longest() + 1, step_tokens: STEP_TOKENS }
 }
 
 /// Plays every conversation to its end. Whoever has got a reply goes on at once, as conversations do that are actors; nobody waits for the
 /// slowest.
 pub(super) fn play(
-    engine: &mut BatchEngine,
+    engine: &mut dyn Engine,
     workload: &Workload,
     (repetition, vocabulary): (usize, usize),
     conversations: &mut [Trajectory],
 ) -> Result<()> {
-    let ask = |engine: &mut BatchEngine, conversation: &Trajectory, sequence: usize, turn: usize| {
+    let ask = |engine: &mut dyn Engine, conversation: &Trajectory, sequence: usize, turn: usize| {
         engine.submit(GenerateRequest {
             id: RequestId((sequence * workload.turns + turn) as u64),
             conversation: sequence as u64,

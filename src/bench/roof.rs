@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use rayon::prelude::*;
 use stateset_kernels::cpu::linear;
+
+use crate::device::Place;
 
 /// A roof is the best of at least so many attempts.
 const ATTEMPTS: usize = 3;
@@ -19,8 +22,44 @@ const BUFFER: usize = 256 << 20;
 /// Bytes a thread takes at a time.
 const PIECE: usize = 1 << 20;
 
-/// Operations a second of a large square product, by the kernel that models use.
-pub(crate) fn product() -> f64 {
+/// Operations a second of a large square product at `place`, as models multiply there.
+///
+/// # Errors
+/// If a GPU fails.
+pub(crate) fn product(place: Place) -> Result<f64> {
+    match place {
+        Place::Cpu => Ok(product_on_the_cpu()),
+        #[cfg(feature = "cuda")]
+        Place::Gpu => product_on_a_gpu(),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn product_on_a_gpu() -> Result<f64> {
+    use stateset_kernels::cuda::{Array, Gpu, linear};
+
+    const SIDE: usize = 8192;
+    const EACH: usize = 8;
+    let gpu = Gpu::new(0)?;
+    let values: Vec<f32> = (0..SIDE * SIDE).map(|i| (i % 61) as f32 / 61.0).collect();
+    let (x, w) = (Array::from_slice(&gpu, &values)?, Array::from_slice(&gpu, &values)?);
+    let mut y = Array::new(&gpu, SIDE * SIDE)?;
+    let mut found = Ok(());
+    let seconds = fastest(|| {
+        let mut once = || linear(&gpu, &x, &w, &mut y, (SIDE, SIDE, SIDE), false);
+        found = found.clone().and_then(|()| (0..EACH).try_for_each(|_| once())).and_then(|()| {
+            gpu.stream().synchronize().map_err(|error| stateset_kernels::cuda::DeviceError::Driver {
+                call: "cuStreamSynchronize",
+                reason: format!("{error:?}"),
+            })
+        });
+    });
+    found?;
+    Ok(EACH as f64 * 2.0 * (SIDE as f64).powi(3) / seconds)
+}
+
+/// The same on the CPU, by the kernel that models use.
+fn product_on_the_cpu() -> f64 {
     let ramp = |i: usize| (i % 61) as f32 / 61.0;
     let (x, w): (Vec<f32>, Vec<f32>) = (0..SIDE * SIDE).map(|i| (ramp(i), ramp(i + 7))).unzip();
     let mut y = vec![0.0; SIDE * SIDE];

@@ -2,15 +2,16 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use stateset_domain::{Group, GroupId, Learner, PolicyVersion, Purpose, StepReport, Trajectory};
-use stateset_models::{HostWeights, LoraConfig, ModelConfig, Pretrained};
-use stateset_training::{Demand, MemoryPlan, PolicyLearner};
+use stateset_domain::{Group, GroupId, PolicyVersion, Purpose, StepReport, Trajectory};
+use stateset_models::{HostWeights, LoraConfig, ModelConfig};
+use stateset_training::{Demand, LearnerSettings, MemoryPlan};
 
 use super::measure::{Listener, Progress, Repeats};
 use super::report::{Measured, Report, Work};
 use super::rollout::{settings, title};
 use super::{Refused, Shape, Workload};
 use crate::config::{Config, Lora};
+use crate::device::{Device, Place};
 use crate::memory::demand;
 use crate::runtime::learner_settings;
 
@@ -23,20 +24,26 @@ pub(crate) struct Learning {
     pub(crate) micro_batch_tokens: usize,
     /// Rank of the adapter that is learnt in place of the weights, if one is.
     pub(crate) lora: Option<usize>,
+    /// Where.
+    pub(crate) device: Device,
 }
 
 impl Default for Learning {
     fn default() -> Self {
-        Self { beta: 0.0, micro_batch_tokens: Config::default().training.micro_batch_tokens, lora: None }
+        let micro_batch_tokens = Config::default().training.micro_batch_tokens;
+        Self { beta: 0.0, micro_batch_tokens, lora: None, device: Device::Cpu }
     }
 }
 
 impl Learning {
-    /// A learner by GRPO, as a run has it; only that no step can be taken back, which would cost a copy of the weights.
-    pub(super) fn learner(self, model: Pretrained) -> Result<PolicyLearner> {
-        let mut settings = learner_settings(&self.config());
-        settings.undoable = false;
-        Ok(PolicyLearner::new(model, settings)?)
+    /// GRPO, as a run has it; only that no step can be taken back, which would cost a copy of the weights.
+    pub(super) fn settings(self) -> LearnerSettings {
+        LearnerSettings { undoable: false, ..learner_settings(&self.config()) }
+    }
+
+    /// Where a decoder of `config` learns.
+    pub(super) fn place(self, config: &ModelConfig) -> Result<Place> {
+        Ok(self.device.settle(config, Some(&self.settings()), false)?)
     }
 
     /// The adapter that is learnt, if one is.
@@ -94,7 +101,8 @@ pub(crate) fn step(
     listener(Progress::Preparing);
     let model = shape.model(&config, workload.seed)?;
     let planned_bytes = learning.plan(workload, &model.weights)?.total();
-    let mut learner = learning.learner(model)?;
+    let place = learning.place(&config)?;
+    let mut learner = place.learner(model, learning.settings())?;
     let laps = repeats.run(&["step"], listener, |repetition, watch| {
         let version = PolicyVersion(repetition as u64);
         let mut conversations = workload.finished(repetition, config.vocab_size, version);
@@ -120,7 +128,7 @@ pub(crate) fn step(
         work: Work::Products(learning.operations(workload, &config)),
         digest: learner.snapshot()?.digest().to_string(),
     };
-    Ok(Report::beside_the_roof(measured, laps, listener))
+    Report::beside_the_roof(measured, place, laps, listener)
 }
 
 /// Conversations in groups of those that share a prompt. Where none do, all are one group: rewards are compared all the same.

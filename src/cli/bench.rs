@@ -18,6 +18,7 @@ use crate::bench::log_prob::{Logits, log_prob};
 use crate::bench::rollout::rollout;
 use crate::bench::step::{Learning, step};
 use crate::bench::{Progress, Repeats, Report, Shape, Workload};
+use crate::device::Device;
 
 /// Interrupted, as a shell would have it.
 const INTERRUPTED: u8 = 130;
@@ -126,6 +127,9 @@ struct ModelArgs {
     /// A (3 M weights), B (25 M) or C (135 M), with random weights; or a folder with a config.json, and weights or none
     #[arg(long, default_value = "A", value_name = "A|B|C|PATH")]
     shape: Shape,
+    /// Where it is computed, as `run.device`
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// Conversations
     #[arg(long, default_value_t = 64, value_parser = at_least_one())]
     sequences: usize,
@@ -145,7 +149,7 @@ struct ModelArgs {
 
 impl ModelArgs {
     fn workload(&self, group: usize, how: &HowArgs) -> Workload {
-        let Self { shape: _, sequences, prompt, completion, ragged, turns } = *self;
+        let Self { shape: _, device: _, sequences, prompt, completion, ragged, turns } = *self;
         Workload { sequences, prompt, completion, group, ragged, turns, seed: how.seed }
     }
 }
@@ -163,9 +167,10 @@ struct LearningArgs {
     lora: Option<usize>,
 }
 
-impl From<LearningArgs> for Learning {
-    fn from(LearningArgs { beta, micro_batch_tokens, lora }: LearningArgs) -> Self {
-        Self { beta, micro_batch_tokens, lora }
+impl LearningArgs {
+    fn on(self, device: Device) -> Learning {
+        let Self { beta, micro_batch_tokens, lora } = self;
+        Learning { beta, micro_batch_tokens, lora, device }
     }
 }
 
@@ -210,13 +215,13 @@ impl What {
         let repeats = Repeats(how.repeat);
         match self {
             Self::Rollout(RolloutArgs { model, group, .. }) => {
-                rollout(&model.shape, &model.workload(*group, &how), repeats, tell)
+                rollout(&model.shape, &model.workload(*group, &how), model.device, repeats, tell)
             }
             Self::Step(StepArgs { model, group, learning, .. }) => {
-                step(&model.shape, &model.workload(*group, &how), (*learning).into(), repeats, tell)
+                step(&model.shape, &model.workload(*group, &how), learning.on(model.device), repeats, tell)
             }
             Self::Grpo(GrpoArgs { model, group, learning, .. }) => {
-                grpo(&model.shape, &model.workload(*group, &how), (*learning).into(), repeats, tell)
+                grpo(&model.shape, &model.workload(*group, &how), learning.on(model.device), repeats, tell)
             }
             Self::Logprob(LogprobArgs { rows, vocab, .. }) => {
                 log_prob(Logits { rows: *rows, vocab: *vocab, seed: how.seed }, repeats, tell)

@@ -9,6 +9,8 @@ use stateset_algorithms::{A2c, Algorithm, Critic, Dpo, Grpo, ImportanceSampling,
 use stateset_domain::Sampling;
 use stateset_training::OptimizerKind;
 
+use crate::device::Device;
+
 use super::{EarlyStopping, Judge, Lora, Policy, Rollouts, Supervision, Topology, size};
 
 /// A run. Every key has a default except `environment.domain`.
@@ -67,6 +69,9 @@ pub struct Run {
     pub seed: u64,
     /// The folder that holds the runs' folders. Default `runs`.
     pub output_dir: PathBuf,
+    /// Where the policy is computed: `cpu` (default), `cuda` (the first NVIDIA GPU, in a program built with `--features cuda`), or `auto` (a
+    /// GPU if it can be used for all that is asked for, else the CPU, which is told).
+    pub device: Device,
     /// The most that `events.jsonl` may take on disk, and `metrics.jsonl` too: beyond it the oldest lines go. At least `64KiB`; default
     /// `64MiB`.
     #[serde(with = "size")]
@@ -75,7 +80,7 @@ pub struct Run {
 
 impl Default for Run {
     fn default() -> Self {
-        Self { name: String::new(), seed: 0, output_dir: "runs".into(), log_size: 64 << 20 }
+        Self { name: String::new(), seed: 0, output_dir: "runs".into(), device: Device::default(), log_size: 64 << 20 }
     }
 }
 

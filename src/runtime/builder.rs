@@ -81,6 +81,8 @@ impl Backends {
     pub fn of(config: &Config, model: Pretrained, dataset: Option<Dataset>) -> Result<Self> {
         let format = format::of(&model)?;
         let tokenizer: Arc<dyn Tokenizer> = Arc::new(model.tokenizer.clone());
+        let settings = learner_settings(config);
+        let place = config.run.device.settle(&model.weights.config, Some(&settings), dataset.is_some())?;
         let engine = {
             let (shape, tokenizer) = (model.weights.config.clone(), tokenizer.clone());
             let limits = EngineLimits {
@@ -91,21 +93,21 @@ impl Backends {
             // What an adapter is learnt on is laid out once, whoever serves it.
             let base = config.training.lora.as_ref().map(|it| (ServedWeights::of(&model.weights), it.adapter()));
             let build = move || -> Result<Box<dyn stateset_domain::Engine>, stateset_domain::EngineError> {
-                let engine = BatchEngine::new(&shape, tokenizer.clone(), limits);
-                Ok(Box::new(match base.clone() {
-                    Some((base, lora)) => engine.adapting(base, lora),
-                    None => engine,
-                }))
+                match base.clone() {
+                    Some((base, lora)) => {
+                        Ok(Box::new(BatchEngine::new(&shape, tokenizer.clone(), limits).adapting(base, lora)))
+                    }
+                    None => place.engine(&shape, tokenizer.clone(), limits),
+                }
             };
             Arc::new(build)
         };
-        let settings = learner_settings(config);
         let learner = move || -> Result<Box<dyn stateset_domain::Learner>, stateset_domain::LearnerError> {
             let (model, settings) = (model.clone(), settings.clone());
-            Ok(Box::new(match dataset.clone() {
-                Some(dataset) => PolicyLearner::offline(model, settings, dataset)?,
-                None => PolicyLearner::new(model, settings)?,
-            }))
+            match dataset.clone() {
+                Some(dataset) => Ok(Box::new(PolicyLearner::offline(model, settings, dataset)?)),
+                None => place.learner(model, settings),
+            }
         };
         Ok(Self { format, engine, learner: Arc::new(learner) })
     }

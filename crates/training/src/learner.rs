@@ -104,6 +104,20 @@ pub(crate) fn state(error: impl std::fmt::Display) -> LearnerError {
     LearnerError::State(error.to_string())
 }
 
+impl LearnerSettings {
+    /// What they ask for that is not done on a device other than the CPU, and its verb.
+    #[must_use]
+    pub fn only_on_the_cpu(&self) -> Option<&'static str> {
+        let reasons = [
+            (self.objective.actor_critic().is_some(), "a critic is"),
+            (self.objective.trust_region().is_some(), "a trust region is"),
+            (self.adapter.is_some(), "an adapter is"),
+            (self.activation_checkpointing, "activation checkpointing is"),
+        ];
+        reasons.iter().find(|(there, _)| *there).map(|(_, reason)| *reason)
+    }
+}
+
 impl PolicyLearner {
     /// Starts from `base`, which is also the frozen reference, and what an adapter is learnt on. It is shared, not copied.
     ///
@@ -163,8 +177,8 @@ impl PolicyLearner {
         base: Pretrained,
         settings: LearnerSettings,
     ) -> Result<Self, LearnerError> {
-        if let Some(reason) = only_on_the_cpu(&settings) {
-            return Err(state(format!("{reason} only done on the CPU; set training.device: cpu")));
+        if let Some(what) = settings.only_on_the_cpu() {
+            return Err(state(format!("{what} only done on the CPU")));
         }
         let model = Autograd::frozen(&base.weights);
         Ok(Self { device: Some(Mutex::new(device)), ..Self::with(base, model, settings)? })
@@ -251,18 +265,6 @@ impl PolicyLearner {
         }
         Ok(())
     }
-}
-
-/// What `settings` ask for that a device does not do, with its verb.
-pub(crate) fn only_on_the_cpu(settings: &LearnerSettings) -> Option<&'static str> {
-    let objective = &settings.objective;
-    let reasons = [
-        (objective.actor_critic().is_some(), "a critic is"),
-        (objective.trust_region().is_some(), "a trust region is"),
-        (settings.adapter.is_some(), "an adapter is"),
-        (settings.activation_checkpointing, "activation checkpointing is"),
-    ];
-    reasons.iter().find(|(there, _)| *there).map(|(_, reason)| *reason)
 }
 
 /// `report`, which also says how old the batch's tokens are.

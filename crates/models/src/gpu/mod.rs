@@ -31,7 +31,7 @@ pub enum GpuError {
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The family does what is only done on the CPU.
-    #[error("{0} are only computed on the CPU; set device: cpu")]
+    #[error("{0} are only computed on the CPU")]
     Family(&'static str),
     /// A sequence is too long, or a token is none.
     #[error("{0}")]
