@@ -1,8 +1,10 @@
 //! A policy's weights at one version: the only thing learner and engine exchange.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -65,30 +67,43 @@ pub struct PolicySnapshot {
     version: PolicyVersion,
     digest: Digest,
     tensors: Arc<[NamedTensor]>,
+    resident: Option<Arc<dyn Any + Send + Sync>>,
 }
+
+/// How many values are hashed together.
+const PIECE: usize = 1 << 20;
 
 impl PolicySnapshot {
     /// Takes `tensors` as the policy at `version` and computes their digest.
     #[must_use]
     pub fn new(version: PolicyVersion, tensors: Vec<NamedTensor>) -> Self {
         let digest = Self::digest_of(&tensors);
-        Self { version, digest, tensors: tensors.into() }
+        Self { version, digest, tensors: tensors.into(), resident: None }
     }
 
-    /// SHA-256 over names, shapes and little-endian values, in the order given. The version is not part of it: equal weights have
-    /// equal digests.
+    /// The same, beside a copy of the weights where they are computed, for an engine that knows what it is.
+    #[must_use]
+    pub fn beside(self, resident: Option<Arc<dyn Any + Send + Sync>>) -> Self {
+        Self { resident, ..self }
+    }
+
+    /// The copy of the weights where they are computed, if there is one.
+    #[must_use]
+    pub fn resident(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.resident.as_ref()
+    }
+
+    /// SHA-256 over names, shapes, and the SHA-256 of every 2^20 values of a tensor, little-endian, in the order given: pieces are hashed
+    /// by all threads there are. The version is not part of it: equal weights have equal digests.
     #[must_use]
     pub fn digest_of(tensors: &[NamedTensor]) -> Digest {
+        let pieces: Vec<&[f32]> = tensors.iter().flat_map(|tensor| tensor.data.chunks(PIECE)).collect();
+        let mut hashed = pieces.par_iter().map(|values| of_values(values)).collect::<Vec<_>>().into_iter();
         let mut hash = Sha256::new();
-        let mut bytes = [0; 4096];
         for tensor in tensors {
             hash.update(tensor.name.as_bytes());
             tensor.shape.iter().for_each(|n| hash.update((*n as u64).to_le_bytes()));
-            for values in tensor.data.chunks(bytes.len() / 4) {
-                let (words, _) = bytes.as_chunks_mut::<4>();
-                words.iter_mut().zip(values).for_each(|(word, value)| *word = value.to_le_bytes());
-                hash.update(&bytes[..4 * values.len()]);
-            }
+            hashed.by_ref().take(tensor.data.len().div_ceil(PIECE)).for_each(|piece| hash.update(piece));
         }
         Digest(hash.finalize().into())
     }
@@ -110,6 +125,16 @@ impl PolicySnapshot {
     pub fn tensors(&self) -> &[NamedTensor] {
         &self.tensors
     }
+}
+
+fn of_values(values: &[f32]) -> [u8; 32] {
+    let (mut hash, mut bytes) = (Sha256::new(), [0; 4096]);
+    for values in values.chunks(bytes.len() / 4) {
+        let (words, _) = bytes.as_chunks_mut::<4>();
+        words.iter_mut().zip(values).for_each(|(word, value)| *word = value.to_le_bytes());
+        hash.update(&bytes[..4 * values.len()]);
+    }
+    hash.finalize().into()
 }
 
 #[cfg(test)]

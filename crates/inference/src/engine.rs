@@ -234,8 +234,8 @@ impl<R> BatchEngine<R> {
 
 impl<R: Runner> Engine for BatchEngine<R> {
     fn load(&mut self, snapshot: &PolicySnapshot) -> Result<Digest, EngineError> {
-        let tensors = snapshot.tensors();
-        let (loaded, digest) = rayon::join(|| self.runner.load(tensors), || PolicySnapshot::digest_of(tensors));
+        let digest = || PolicySnapshot::digest_of(snapshot.tensors());
+        let (loaded, digest) = rayon::join(|| self.runner.load(snapshot), digest);
         loaded?;
         self.served = snapshot.version();
         self.slots.forget();

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use stateset_domain::{EngineError, NamedTensor};
+use stateset_domain::{EngineError, PolicySnapshot};
 use stateset_kernels::cpu::Row;
 use stateset_kernels::cuda::Device;
 use stateset_models::gpu::{GpuDecode, GpuError, GpuWeights};
@@ -16,7 +16,7 @@ pub struct Gpu<D: Device> {
     device: Arc<D>,
     config: ModelConfig,
     decode: GpuDecode<D>,
-    served: Option<GpuWeights<D>>,
+    served: Option<Arc<GpuWeights<D>>>,
 }
 
 fn failed(error: impl Display) -> EngineError {
@@ -35,15 +35,21 @@ impl<D: Device> Gpu<D> {
     }
 }
 
-impl<D: Device> Runner for Gpu<D> {
-    fn load(&mut self, tensors: &[NamedTensor]) -> Result<(), EngineError> {
+impl<D: Device + 'static> Runner for Gpu<D> {
+    fn load(&mut self, snapshot: &PolicySnapshot) -> Result<(), EngineError> {
         // What is served gives way first, so that there need not be room for both.
         self.served = None;
-        let weights = GpuWeights::from_tensors(&*self.device, &self.config, tensors);
-        self.served = Some(weights.map_err(|error| match error {
-            GpuError::Weights(error) => EngineError::Snapshot(error.to_string()),
-            other => failed(other),
-        })?);
+        let resident = snapshot.resident().and_then(|resident| resident.clone().downcast::<GpuWeights<D>>().ok());
+        self.served = Some(match resident {
+            Some(weights) => weights,
+            None => {
+                let weights = GpuWeights::from_tensors(&*self.device, &self.config, snapshot.tensors());
+                Arc::new(weights.map_err(|error| match error {
+                    GpuError::Weights(error) => EngineError::Snapshot(error.to_string()),
+                    other => failed(other),
+                })?)
+            }
+        });
         Ok(())
     }
 

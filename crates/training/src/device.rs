@@ -1,5 +1,8 @@
 //! A policy on a device of its own.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use candle_core::Result;
 use stateset_domain::NamedTensor;
 use stateset_models::PackedBatch;
@@ -45,6 +48,9 @@ pub trait DevicePolicy: Send {
 
     /// Lets go of what was remembered.
     fn forget(&mut self);
+
+    /// A copy of the weights where they are, for an engine there. It is whole once [`tensors`](Self::tensors) were read after it.
+    fn resident(&self) -> Result<Arc<dyn Any + Send + Sync>>;
 
     /// The weights under their Hugging Face names.
     fn tensors(&self) -> Result<Vec<NamedTensor>>;

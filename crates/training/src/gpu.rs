@@ -1,5 +1,6 @@
 //! A policy on a GPU.
 
+use std::any::Any;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -73,7 +74,7 @@ impl<D: Device> GpuPolicy<D> {
     }
 }
 
-impl<D: Device> DevicePolicy for GpuPolicy<D> {
+impl<D: Device + 'static> DevicePolicy for GpuPolicy<D> {
     fn score(&mut self, batch: &PackedBatch, temperature: f32, recorded: bool) -> Result<Scores> {
         if !recorded {
             return self.decoder.log_probs(batch, temperature).map_err(failed);
@@ -142,6 +143,10 @@ impl<D: Device> DevicePolicy for GpuPolicy<D> {
 
     fn forget(&mut self) {
         self.before = None;
+    }
+
+    fn resident(&self) -> Result<Arc<dyn Any + Send + Sync>> {
+        Ok(Arc::new(self.decoder.weights().copy(&*self.device).map_err(failed)?))
     }
 
     fn tensors(&self) -> Result<Vec<NamedTensor>> {

@@ -302,7 +302,8 @@ impl Learner for PolicyLearner {
     }
 
     fn snapshot(&self) -> Result<PolicySnapshot, LearnerError> {
-        Ok(PolicySnapshot::new(PolicyVersion(self.step), self.tensors().map_err(compute)?))
+        let resident = self.device().map(|device| device.resident()).transpose().map_err(compute)?;
+        Ok(PolicySnapshot::new(PolicyVersion(self.step), self.tensors().map_err(compute)?).beside(resident))
     }
 
     fn save(&self) -> Result<Vec<Artifact>, LearnerError> {

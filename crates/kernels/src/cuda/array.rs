@@ -106,14 +106,17 @@ impl<D: Device, T: Element> Array<D, T> {
     /// # Errors
     /// [`DeviceError::Driver`], for earlier kernels too.
     pub fn to_vec(&self, device: &D) -> Result<Vec<T>, DeviceError> {
-        let mut bytes = vec![0u8; self.len * size_of::<T>()];
-        if !bytes.is_empty() {
-            device.read(&self.memory, &mut bytes)?;
-        }
-        // SAFETY: each read lies within `bytes`, may be unaligned, and every pattern of bytes is an element.
+        // SAFETY: zeros are a pattern of bytes, and all of those are elements.
         #[allow(unsafe_code)]
-        let values = bytes.chunks_exact(size_of::<T>()).map(|it| unsafe { it.as_ptr().cast::<T>().read_unaligned() });
-        Ok(values.collect())
+        let mut values = unsafe { Box::<[T]>::new_zeroed_slice(self.len).assume_init() }.into_vec();
+        // SAFETY: the vector's own bytes, all of them initialised, of which any pattern may come out.
+        #[allow(unsafe_code)]
+        let bytes =
+            unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<u8>(), size_of_val(&values[..])) };
+        if !bytes.is_empty() {
+            device.read(&self.memory, bytes)?;
+        }
+        Ok(values)
     }
 
     /// `len` zeros.

@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use stateset_domain::NamedTensor;
 use stateset_kernels::cuda::{Array, Device, DeviceError};
 
 use super::GpuError;
 use crate::weights::stacked;
-use crate::{Decoder, HostWeights, ModelConfig, Stored};
+use crate::{Decoder, HostWeights, ModelConfig, Parameter, Stored};
 
 /// The weights of a decoder, in the order of [`ModelConfig::parameters`].
 pub struct GpuWeights<D: Device> {
@@ -60,11 +61,19 @@ impl<D: Device> GpuWeights<D> {
     /// # Errors
     /// [`DeviceError::Driver`].
     pub fn to_tensors(&self, device: &D) -> Result<Vec<NamedTensor>, DeviceError> {
-        let mut tensors = Vec::new();
-        for (parameter, values) in self.config.parameters().iter().zip(&self.values) {
-            tensors.extend(parameter.tensors(&values.to_vec(device)?));
-        }
-        Ok(tensors)
+        let values: Vec<Vec<f32>> = self.values.iter().map(|values| values.to_vec(device)).collect::<Result<_, _>>()?;
+        let parameters = self.config.parameters();
+        let all: Vec<(&Parameter, Vec<f32>)> = parameters.iter().zip(values).collect();
+        Ok(all.into_par_iter().flat_map_iter(|(parameter, values)| parameter.tensors(&values)).collect())
+    }
+
+    /// The same weights once more.
+    ///
+    /// # Errors
+    /// [`DeviceError::Driver`] if there is not as much memory.
+    pub fn copy(&self, device: &D) -> Result<Self, DeviceError> {
+        let values = self.values.iter().map(|values| values.copy(device)).collect::<Result<_, _>>()?;
+        Ok(Self::holding(&self.config, values))
     }
 
     /// The weights, in order.
