@@ -17,8 +17,7 @@ const MEMORY: u64 = 700_000_000;
 const DISK: u64 = 100_000_000;
 
 /// Where the halves of a run are computed today.
-const RUNS_ON: &str = "training and rollouts run on the CPU; kernels for GPUs are a library behind the feature `cuda`, proven without \
-                       a device and not yet wired to the decoder";
+const RUNS_ON: &str = "training and rollouts run on the CPU unless `run.device` is `cuda` or `auto`";
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -191,19 +190,23 @@ fn disk(folder: &Folder) -> Finding {
 fn gpu(gpu: &Gpu) -> Finding {
     let compiler =
         |nvrtc: &Option<String>| nvrtc.as_ref().map_or("no NVRTC".into(), |version| format!("NVRTC {version}"));
+    let products = |cublas: bool| if cublas { "cuBLAS" } else { "no cuBLAS" };
     match gpu {
         Gpu::NotBuilt => Finding::note("gpu", "none is looked for: built without the feature `cuda`".into()),
         Gpu::Missing { reason, nvrtc } => {
             Finding::note("gpu", format!("runs on the CPU: {reason}; {}", compiler(nvrtc)))
         }
-        Gpu::Found { driver, devices, nvrtc } => {
+        Gpu::Found { driver, devices, nvrtc, cublas } => {
             let devices: Vec<String> = devices.iter().map(device).collect();
-            let found = format!("{}; driver for CUDA {driver}; {}", devices.join(", "), compiler(nvrtc));
-            match nvrtc {
-                Some(_) => Finding::ok("gpu", found),
-                None => Finding::note("gpu", found).advising(
+            let parts = (devices.join(", "), compiler(nvrtc), products(*cublas));
+            let found = format!("{}; driver for CUDA {driver}; {}; {}", parts.0, parts.1, parts.2);
+            match (nvrtc, cublas) {
+                (Some(_), true) => Finding::ok("gpu", found),
+                (None, _) => Finding::note("gpu", found).advising(
                     "to compile kernels, `pip install nvidia-cuda-nvrtc` and put its lib into LD_LIBRARY_PATH",
                 ),
+                (_, false) => Finding::note("gpu", found)
+                    .advising("to multiply matrices, `pip install nvidia-cublas` and put its lib into LD_LIBRARY_PATH"),
             }
         }
     }

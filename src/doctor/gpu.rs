@@ -27,6 +27,8 @@ pub(crate) enum Gpu {
         devices: Vec<Device>,
         /// The version of NVRTC, without which kernels cannot be compiled.
         nvrtc: Option<String>,
+        /// Whether cuBLAS is there, without which matrices cannot be multiplied.
+        cublas: bool,
     },
 }
 
@@ -56,7 +58,8 @@ impl Gpu {
                     compute_capability: version(found.compute_capability),
                     memory: found.memory,
                 };
-                Self::Found { driver: version(driver), devices: devices.into_iter().map(device).collect(), nvrtc }
+                let (driver, devices) = (version(driver), devices.into_iter().map(device).collect());
+                Self::Found { driver, devices, nvrtc, cublas: found.cublas }
             }
         }
     }

@@ -21,7 +21,7 @@ fn healthy() -> Facts {
         memory: Some(Memory { total: 16_000_000_000, free: 8_000_000_000, limited: false }),
         huge_pages: Some("always".into()),
         output_dir: Folder { path: "runs".into(), exists: true, refused: None, free: Some(50_000_000_000) },
-        gpu: Gpu::Found { driver: "13.0".into(), devices: vec![device()], nvrtc: Some("13.0".into()) },
+        gpu: Gpu::Found { driver: "13.0".into(), devices: vec![device()], nvrtc: Some("13.0".into()), cublas: true },
         model: None,
     }
 }
@@ -50,8 +50,8 @@ ok       memory      16.0 GB; 8.0 GB free
 ok       huge pages  transparent ones are given unasked (always)
 ok       output dir  runs can be written to
 ok       disk        50.0 GB free for runs
-ok       gpu         Loom 2 (compute capability 9.0, 80.0 GB); driver for CUDA 13.0; NVRTC 13.0
-ok       runs on     training and rollouts run on the CPU; kernels for GPUs are a library behind the feature `cuda`, proven without a device and not yet wired to the decoder
+ok       gpu         Loom 2 (compute capability 9.0, 80.0 GB); driver for CUDA 13.0; NVRTC 13.0; cuBLAS
+ok       runs on     training and rollouts run on the CPU unless `run.device` is `cuda` or `auto`
 ";
     assert_eq!(told, wanted);
 }
@@ -104,9 +104,13 @@ fn a_gpu_that_is_not_there_is_a_notice_with_its_reason() {
     let (line, problems) = told("gpu", |facts| facts.gpu = Gpu::NotBuilt);
     assert_eq!(line, "note     gpu         none is looked for: built without the feature `cuda`");
     assert_eq!(problems, 0);
-    let uncompiled = Gpu::Found { driver: "12.4".into(), devices: vec![device(), device()], nvrtc: None };
+    let uncompiled =
+        Gpu::Found { driver: "12.4".into(), devices: vec![device(), device()], nvrtc: None, cublas: false };
     let (line, problems) = told("gpu", |facts| facts.gpu = uncompiled);
-    assert!(line.starts_with("note") && line.contains("0 GB), Loom 2 (") && line.contains("; no NVRTC -> "), "{line}");
+    assert!(
+        line.starts_with("note") && line.contains("0 GB), Loom 2 (") && line.contains("; no NVRTC; no cuBLAS -> "),
+        "{line}"
+    );
     assert_eq!(problems, 0);
 }
 

@@ -15,8 +15,11 @@ use crate::families::{pack, runs};
 use crate::objective::Counts;
 use crate::{Example, Gradients, PolicyLearner};
 
-/// How many tokens the reference is asked about, at the beginning of a pass, where KL from it is only watched.
-const WATCHED_TOKENS: usize = 1024;
+/// How many tokens of `tokens` the reference is asked about, at the beginning of a pass, where KL from it is only watched: enough for an
+/// average, and few enough not to be felt.
+fn watched(tokens: usize) -> usize {
+    (tokens / 16).clamp(256, 1024)
+}
 
 /// What was found about an example before the weights moved, one entry per scored token.
 pub(crate) struct First {
@@ -175,7 +178,7 @@ impl PolicyLearner {
             (true, _) => 0,
             (false, true) => examples.len(),
             (false, false) if run.start == 0 && objective.watches_kl() => {
-                runs(examples, objective.together(), WATCHED_TOKENS).first().map_or(0, |first| first.end)
+                runs(examples, objective.together(), watched(packed.tokens.len())).first().map_or(0, |first| first.end)
             }
             (false, false) => 0,
         };

@@ -17,6 +17,8 @@ pub struct Report {
     pub driver: Result<((i32, i32), Vec<Found>), Missing>,
     /// The version of NVRTC, without which kernels cannot be compiled.
     pub nvrtc: Option<(i32, i32)>,
+    /// Whether cuBLAS is there, without which matrices cannot be multiplied.
+    pub cublas: bool,
 }
 
 /// A device.
@@ -52,10 +54,11 @@ pub enum Missing {
     },
 }
 
-/// Looks for the driver, its devices and NVRTC.
+/// Looks for the driver, its devices, NVRTC and cuBLAS.
 #[must_use]
 pub fn probe() -> Report {
-    Report { driver: devices(), nvrtc: nvrtc_is_there().then(nvrtc_version).flatten() }
+    let nvrtc = nvrtc_is_there().then(nvrtc_version).flatten();
+    Report { driver: devices(), nvrtc, cublas: blas_is_there() }
 }
 
 fn devices() -> Result<((i32, i32), Vec<Found>), Missing> {
