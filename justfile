@@ -49,6 +49,7 @@ gpu-proof:
 # The same tests on the GPU of this machine, which has to have one; then under compute-sanitizer, if it is installed.
 gpu-check:
     REQUIRE_GPU=1 REQUIRE_NVRTC=1 cargo test -p stateset-kernels --features cuda,shim --test nvrtc --test cuda_matches_reference
+    REQUIRE_GPU=1 cargo test -p stateset-models --features cuda,shim --test models gpu
     if command -v compute-sanitizer >/dev/null; then \
         built=$(cargo test -p stateset-kernels --features cuda,shim --test cuda_matches_reference --no-run 2>&1 | sed -n 's/.*(\(.*\))$/\1/p'); \
         for tool in memcheck racecheck synccheck; do REQUIRE_GPU=1 compute-sanitizer --tool $tool --error-exitcode 1 $built || exit 1; done; \

@@ -150,6 +150,23 @@ fn a_missing_domain_or_model_is_named() {
 }
 
 #[test]
+fn a_device_is_one_that_the_program_was_built_for_and_its_memory_is_not_planned() {
+    for device in ["cpu", "auto"] {
+        assert!(loaded(&format!("{DOMAIN}run: {{device: {device}}}"), &[]).is_ok(), "{device}");
+    }
+    let cuda = loaded(&format!("{DOMAIN}run: {{device: cuda}}"), &[]);
+    assert_eq!(cuda.is_ok(), cfg!(feature = "cuda"));
+    if let Err(problems) = cuda {
+        assert!(problems.to_string().contains("`run.device` cannot be `cuda`"), "{problems}");
+    }
+    let printed = rejected(&format!("{DOMAIN}run: {{device: auto}}"), &["training.memory_budget=20GiB"]);
+    assert!(
+        printed.contains("`training.memory_budget`") && printed.contains("unless `run.device` is `cpu`"),
+        "{printed}"
+    );
+}
+
+#[test]
 fn a_model_of_the_hub_is_taken_at_its_name_and_a_name_of_no_form_is_refused_with_the_forms() {
     for name in ["org/name", "org/name@v1.0"] {
         assert_eq!(loaded(&format!("{DOMAIN}agent: {{model: {name}}}"), &[]).unwrap().agent.model, name);

@@ -9,6 +9,7 @@ use stateset_domain::{Directive, Scaling};
 
 use super::suggest::{nearest, quoted};
 use super::{Config, Policy, Pretraining, Problem, Supervision, Training, duration, judge, lora, offline, size};
+use crate::device::Device;
 use crate::model::{FORMS, ModelName};
 use crate::topology::{Blueprint, Kinds};
 
@@ -35,6 +36,11 @@ pub fn validate(config: &Config, world: &World) -> Vec<Problem> {
     found.check(plain && !name.is_empty(), "run.name", name, "letters, digits, `-`, `_` and `.`, the first not `.`");
     let log_size = config.run.log_size;
     found.check(log_size >= 64 << 10, "run.log_size", size::text(log_size), "at least 64KiB");
+    let built = config.run.device != Device::Cuda || cfg!(feature = "cuda");
+    found.check(built, "run.device", "cuda", "`cpu` or `auto`: this program was built without the feature `cuda`");
+    let planned = config.training.memory_budget.is_none() || config.run.device == Device::Cpu;
+    let unplanned = "left out unless `run.device` is `cpu`: what is planned is the memory of the CPU";
+    found.check(planned, "training.memory_budget", "set", unplanned);
     agent(config, world, &mut found);
     found.domain("environment.domain", world.rungs.as_deref());
     found.rung("environment.rung", &config.environment.rung, world.rungs.as_deref());

@@ -40,6 +40,9 @@ impl Default for OptimizerSettings {
     }
 }
 
+/// Averages of the gradient and of its square, of one weight.
+type Averages<'a> = (&'a [f32], &'a [f32]);
+
 /// The optimizer's state.
 #[derive(Debug, Clone)]
 pub struct Optimizer {
@@ -103,7 +106,7 @@ impl Optimizer {
     pub(crate) fn averages_in<'a, 'b>(
         tensors: &'a [NamedTensor],
         weights: impl Iterator<Item = (&'b str, usize)>,
-    ) -> std::result::Result<Vec<(&'a [f32], &'a [f32])>, LearnerError> {
+    ) -> std::result::Result<Vec<Averages<'a>>, LearnerError> {
         let find = |kind: &str, name: &str, len: usize| {
             let name = format!("{kind}.{name}");
             let found = tensors.iter().find(|tensor| tensor.name == name && tensor.data.len() == len);

@@ -46,7 +46,7 @@ impl<D: Device> Head<'_, D> {
         let starts = (0..rows).step_by(each);
         let part = |start: usize| {
             let rows = start..(start + each).min(rows);
-            let (_, logits) = self.logits(device, &rows)?;
+            let logits = self.logits(device, &self.states_of(device, &rows)?)?;
             let targets = Array::from_slice(device, &self.targets[rows.clone()])?;
             let mut found = LogProb::new(device, rows.len())?;
             cuda::log_prob(device, &logits, &targets, self.temperature, self.vocab(), &mut found)?;
@@ -66,9 +66,10 @@ impl<D: Device> Head<'_, D> {
         let (hidden, vocab) = (self.hidden(), self.vocab());
         let mut d_states = Array::new(device, self.states.len())?;
         for Part { rows, found, logits } in parts {
-            let (states, mut logits) = match logits {
-                Some(logits) => (self.states_of(device, &rows)?, logits),
-                None => self.logits(device, &rows)?,
+            let states = self.states_of(device, &rows)?;
+            let mut logits = match logits {
+                Some(logits) => logits,
+                None => self.logits(device, &states)?,
             };
             let part = |values: &[f32]| Array::from_slice(device, &values[rows.clone()]);
             let (d_log_probs, d_entropies) = (part(d_log_probs)?, part(d_entropies)?);
@@ -92,11 +93,12 @@ impl<D: Device> Head<'_, D> {
         Ok(states)
     }
 
-    /// States and logits of some rows.
-    fn logits(&self, device: &D, rows: &Range<usize>) -> Result<(Array<D, f32>, Array<D, f32>), DeviceError> {
-        let (states, mut logits) = (self.states_of(device, rows)?, Array::new(device, rows.len() * self.vocab())?);
-        cuda::linear(device, &states, self.weight, &mut logits, (rows.len(), self.hidden(), self.vocab()), false)?;
-        Ok((states, logits))
+    fn logits(&self, device: &D, states: &Array<D, f32>) -> Result<Array<D, f32>, DeviceError> {
+        let (hidden, vocab) = (self.hidden(), self.vocab());
+        let rows = states.len() / hidden;
+        let mut logits = Array::new(device, rows * vocab)?;
+        cuda::linear(device, states, self.weight, &mut logits, (rows, hidden, vocab), false)?;
+        Ok(logits)
     }
 }
 
