@@ -234,9 +234,16 @@ impl<R> BatchEngine<R> {
 
 impl<R: Runner> Engine for BatchEngine<R> {
     fn load(&mut self, snapshot: &PolicySnapshot) -> Result<Digest, EngineError> {
-        let digest = || PolicySnapshot::digest_of(snapshot.tensors());
-        let (loaded, digest) = rayon::join(|| self.runner.load(snapshot), digest);
-        loaded?;
+        // What stayed where it was learnt has not come by a way on which it could have changed.
+        let adopted = snapshot.resident().is_some_and(|resident| self.runner.adopt(resident));
+        let digest = if adopted {
+            snapshot.digest()
+        } else {
+            let tensors = snapshot.tensors();
+            let (loaded, digest) = rayon::join(|| self.runner.load(tensors), || PolicySnapshot::digest_of(tensors));
+            loaded?;
+            digest
+        };
         self.served = snapshot.version();
         self.slots.forget();
         self.live.iter_mut().for_each(Live::restart);

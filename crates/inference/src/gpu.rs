@@ -1,9 +1,10 @@
 //! An engine that computes on a GPU.
 
+use std::any::Any;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use stateset_domain::{EngineError, PolicySnapshot};
+use stateset_domain::{EngineError, NamedTensor};
 use stateset_kernels::cpu::Row;
 use stateset_kernels::cuda::Device;
 use stateset_models::gpu::{GpuDecode, GpuError, GpuWeights};
@@ -36,21 +37,22 @@ impl<D: Device> Gpu<D> {
 }
 
 impl<D: Device + 'static> Runner for Gpu<D> {
-    fn load(&mut self, snapshot: &PolicySnapshot) -> Result<(), EngineError> {
+    fn load(&mut self, tensors: &[NamedTensor]) -> Result<(), EngineError> {
         // What is served gives way first, so that there need not be room for both.
         self.served = None;
-        let resident = snapshot.resident().and_then(|resident| resident.clone().downcast::<GpuWeights<D>>().ok());
-        self.served = Some(match resident {
-            Some(weights) => weights,
-            None => {
-                let weights = GpuWeights::from_tensors(&*self.device, &self.config, snapshot.tensors());
-                Arc::new(weights.map_err(|error| match error {
-                    GpuError::Weights(error) => EngineError::Snapshot(error.to_string()),
-                    other => failed(other),
-                })?)
-            }
-        });
+        let weights = GpuWeights::from_tensors(&*self.device, &self.config, tensors);
+        self.served = Some(Arc::new(weights.map_err(|error| match error {
+            GpuError::Weights(error) => EngineError::Snapshot(error.to_string()),
+            other => failed(other),
+        })?));
         Ok(())
+    }
+
+    fn adopt(&mut self, resident: &Arc<dyn Any + Send + Sync>) -> bool {
+        let weights = resident.clone().downcast::<GpuWeights<D>>();
+        let known = weights.is_ok();
+        self.served = weights.ok().or(self.served.take());
+        known
     }
 
     fn copy(&mut self, from: usize, to: usize, tokens: usize) -> Result<(), EngineError> {

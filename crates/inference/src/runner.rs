@@ -1,17 +1,25 @@
 //! What an engine computes with.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use rayon::prelude::*;
-use stateset_domain::{EngineError, PolicySnapshot};
+use stateset_domain::{EngineError, NamedTensor};
 use stateset_kernels::cpu::Row;
 use stateset_models::{Choice, Decode, Draw, HostAdapter, LoraConfig, ModelConfig, Sampler, ServedWeights};
 
 /// Holds a policy's weights and the cached keys and values of many conversations, and feeds them.
 pub trait Runner: Send {
-    /// Takes over a policy.
+    /// Takes over a policy's tensors.
     ///
     /// # Errors
     /// [`EngineError::Snapshot`] if they are not the decoder's.
-    fn load(&mut self, snapshot: &PolicySnapshot) -> Result<(), EngineError>;
+    fn load(&mut self, tensors: &[NamedTensor]) -> Result<(), EngineError>;
+
+    /// Takes over a policy as it is where it is computed, if that is here.
+    fn adopt(&mut self, _resident: &Arc<dyn Any + Send + Sync>) -> bool {
+        false
+    }
 
     /// Lets slot `to` hold the first `tokens` tokens that slot `from` holds.
     ///
@@ -50,8 +58,7 @@ impl Cpu {
 }
 
 impl Runner for Cpu {
-    fn load(&mut self, snapshot: &PolicySnapshot) -> Result<(), EngineError> {
-        let tensors = snapshot.tensors();
+    fn load(&mut self, tensors: &[NamedTensor]) -> Result<(), EngineError> {
         let weights = match &self.base {
             None => ServedWeights::new(&self.config, tensors).map_err(|error| error.to_string()),
             Some((base, lora)) => HostAdapter::from_tensors(&self.config, lora.clone(), tensors)

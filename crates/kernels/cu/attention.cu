@@ -16,7 +16,6 @@
 #define DOT_STRIDE (DOT_DEPTH + 4)
 // Numbers of the rows that are mixed at a time.
 #define MIX_CHUNK 4096
-#define LOG2_E 1.44269504f
 #define LN_2 0.693147181f
 
 // Queries that follow one another in a segment, from row `first` on; rows of the segment begin at `own`, and those of its parent, of which
@@ -244,11 +243,11 @@ __device__ __forceinline__ void attention(const T* qkv, const QueryBlock* blocks
       top = line_reduce<8>(top, Largest());
 #pragma unroll
       for (u32 c = 0; c < Block::ACROSS; c++) {
-        float weight = exp2f(scores[r][c] - top);
+        float weight = power_of_two(scores[r][c] - top);
         added += weight;
         own.weight(r, c) = weight;
       }
-      float shrink = exp2f(largest[r] - top);
+      float shrink = power_of_two(largest[r] - top);
       sums[r] = sums[r] * shrink + line_reduce<8>(added, Add());
       largest[r] = top;
 #pragma unroll
@@ -292,7 +291,7 @@ __device__ __forceinline__ void attention_queries(const T* qkv, const T* d_out, 
 #pragma unroll
       for (u32 c = 0; c < Block::ACROSS; c++) {
         bool seen = from + own.column(c) <= position + own.row(r);
-        own.weight(r, c) = seen ? exp2f(scores[r][c] * (scale * LOG2_E) - lses[own.row(r)]) : 0.0f;
+        own.weight(r, c) = seen ? power_of_two(scores[r][c] * (scale * LOG2_E) - lses[own.row(r)]) : 0.0f;
       }
     own.dots(scores, gradients, values, from);
 #pragma unroll
@@ -336,7 +335,7 @@ __device__ __forceinline__ void attention_keys(const T* qkv, const T* d_out, con
 #pragma unroll
           for (u32 c = 0; c < Block::ACROSS; c++) {
             bool seen = start + own.row(r) <= from + own.column(c);
-            own.weight(r, c) = seen ? exp2f(scores[r][c] * (scale * LOG2_E) - lses[own.column(c)]) : 0.0f;
+            own.weight(r, c) = seen ? power_of_two(scores[r][c] * (scale * LOG2_E) - lses[own.column(c)]) : 0.0f;
           }
         own.mix(d_values, gradients, 0);
         own.dots(scores, values, gradients, 0);

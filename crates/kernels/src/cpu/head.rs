@@ -19,8 +19,8 @@ use super::numbers::Numbers;
 use super::product::{View, product};
 use super::simd::multiversion;
 
-/// Logits that are kept for the backward pass if there are no more of them: 128 MiB.
-pub const KEPT_LOGITS: usize = 1 << 25;
+/// Logits that are kept for the backward pass if there are no more of them: 256 MiB.
+pub const KEPT_LOGITS: usize = 1 << 26;
 
 /// Logits of a tile: 16 MiB.
 const TILE: usize = 1 << 22;

@@ -3,13 +3,12 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use stateset_domain::NamedTensor;
 use stateset_kernels::cuda::{Array, Device, DeviceError};
 
 use super::GpuError;
 use crate::weights::stacked;
-use crate::{Decoder, HostWeights, ModelConfig, Parameter, Stored};
+use crate::{Decoder, HostWeights, ModelConfig, Stored};
 
 /// The weights of a decoder, in the order of [`ModelConfig::parameters`].
 pub struct GpuWeights<D: Device> {
@@ -61,10 +60,17 @@ impl<D: Device> GpuWeights<D> {
     /// # Errors
     /// [`DeviceError::Driver`].
     pub fn to_tensors(&self, device: &D) -> Result<Vec<NamedTensor>, DeviceError> {
-        let values: Vec<Vec<f32>> = self.values.iter().map(|values| values.to_vec(device)).collect::<Result<_, _>>()?;
         let parameters = self.config.parameters();
-        let all: Vec<(&Parameter, Vec<f32>)> = parameters.iter().zip(values).collect();
-        Ok(all.into_par_iter().flat_map_iter(|(parameter, values)| parameter.tensors(&values)).collect())
+        let mut tensors: Vec<Vec<NamedTensor>> = self.values.iter().map(|_| Vec::new()).collect();
+        // What has come is taken apart while the next is on its way.
+        rayon::scope(|scope| {
+            for ((parameter, values), own) in parameters.iter().zip(&self.values).zip(&mut tensors) {
+                let values = values.to_vec(device)?;
+                scope.spawn(move |_| *own = parameter.tensors(&values));
+            }
+            Ok::<(), DeviceError>(())
+        })?;
+        Ok(tensors.into_iter().flatten().collect())
     }
 
     /// The same weights once more.

@@ -84,12 +84,17 @@ fn what_is_only_done_on_the_cpu_is_refused_by_name() {
 fn an_engine_on_a_device_samples_what_the_cpu_samples() {
     let limits = EngineLimits { slots: 3, positions: 64, step_tokens: 16 };
     let tokenizer = Arc::new(BASE.tokenizer.clone());
-    let (config, snapshot) = (&BASE.weights.config, learner(|_| {}).snapshot().unwrap());
+    let config = &BASE.weights.config;
     let mut cpu = BatchEngine::new(config, tokenizer.clone(), limits);
     let mut device = BatchEngine::on(shim(), config, tokenizer, limits).unwrap();
-    assert_eq!(cpu.load(&snapshot).unwrap(), device.load(&snapshot).unwrap());
-    // More conversations than slots, two of which begin alike, and a second turn.
+    // More conversations than slots, two of which begin alike, and a second turn, by what came from the host and what stayed on the device.
+    let mut learnt = on_device(|_| {}).unwrap();
+    learnt.step(&groups()).unwrap();
+    let (from_host, stayed) = (learner(|_| {}).snapshot().unwrap(), learnt.snapshot().unwrap());
+    assert!(from_host.resident().is_none() && stayed.resident().is_some());
     for turn in 1..3usize {
+        let snapshot = if turn == 1 { &from_host } else { &stayed };
+        assert_eq!(cpu.load(snapshot).unwrap(), device.load(snapshot).unwrap());
         let request = |conversation: u64| GenerateRequest {
             id: RequestId(conversation),
             conversation,
