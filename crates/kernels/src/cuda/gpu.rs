@@ -158,11 +158,11 @@ impl Device for Gpu {
 
         let handle = *self.blas()?.handle();
         self.stream.context().bind_to_thread().map_err(failed("cuCtxSetCurrent"))?;
-        let Product { m, n, k, a_turned, b_turned, add } = product;
+        let Product { m, n, k, a_turned, b_turned, add, at } = product;
         let size = |value: usize| i32::try_from(value).expect("matrices have fewer than 2^31 rows and columns");
         let turned = |it: bool| if it { CUBLAS_OP_T } else { CUBLAS_OP_N };
         let (one, kept) = (1.0f32, if add { 1.0f32 } else { 0.0 });
-        let factor = |memory: &CudaSlice<u8>| self.address(memory) as *const c_void;
+        let from = |memory: &CudaSlice<u8>, first: usize| self.address(memory) + (first * size_of::<f32>()) as u64;
         // Read column by column, as the library does, every matrix is its own transpose: c^T = b^T a^T.
         // SAFETY: the memories are as long as the shapes say, which callers assert; the scalars are read before the call returns.
         unsafe {
@@ -174,14 +174,14 @@ impl Device for Gpu {
                 size(m),
                 size(k),
                 (&raw const one).cast(),
-                factor(b),
+                from(b, 0) as *const c_void,
                 CUDA_R_32F,
                 size(if b_turned { k } else { n }),
-                factor(a),
+                from(a, at[0]) as *const c_void,
                 CUDA_R_32F,
                 size(if a_turned { m } else { k }),
                 (&raw const kept).cast(),
-                self.address(c) as *mut c_void,
+                from(c, at[1]) as *mut c_void,
                 CUDA_R_32F,
                 size(n),
                 CUBLAS_COMPUTE_32F_FAST_TF32,

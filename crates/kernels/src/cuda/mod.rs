@@ -15,7 +15,7 @@
 //! | [`rms_norm`], [`rms_norm_backward`] | f32 or bf16, weights f32 | one, the second look finds a row in cache |
 //! | [`gate`], [`gate_backward`], [`rope`] | f32 or bf16 | one |
 //! | [`head_norm`], [`head_norm_backward`] | f32 | two |
-//! | [`linear`], [`linear_input_gradient`], [`linear_weight_gradient_add`] | f32, rounded to TF32 by tensor cores | cuBLAS |
+//! | [`linear`], [`linear_by_rows`], [`linear_input_gradient`], [`linear_weight_gradient_add`] | f32, rounded to TF32 by tensor cores | cuBLAS |
 //! | [`gather_rows`], [`scatter_rows`], [`add`], [`add_bias`], [`add_columns`] | f32 | one |
 //! | [`sample`] | logits f32 | a few, most of them from cache |
 //! | [`attention`], [`attention_backward`] | f32 or bf16 | one over keys for every 64 queries; two, and one over queries for every 64 keys |
@@ -69,7 +69,7 @@ pub use norm::{rms_norm, rms_norm_backward};
 pub use objective::{Clipping, Sums, Tokens, clipped_objective};
 #[cfg(feature = "cuda")]
 pub use probe::{Found, Missing, Report, probe};
-pub use product::{Product, linear, linear_input_gradient, linear_weight_gradient_add};
+pub use product::{Product, ROWS_AT_A_TIME, linear, linear_by_rows, linear_input_gradient, linear_weight_gradient_add};
 pub use rope::{Rope, rope};
 pub use rows::{Scatter, add, add_bias, add_columns, gather_rows, scatter_rows};
 pub use sample::{Choice, sample};

@@ -59,9 +59,9 @@ impl Guarded {
 }
 
 impl Guarded {
-    /// The first `len` numbers.
-    fn floats(&self, len: usize) -> Vec<f32> {
-        let (words, _) = self.all()[MARGIN..][..4 * len].as_chunks::<4>();
+    /// `len` numbers from number `first` on.
+    fn floats(&self, first: usize, len: usize) -> Vec<f32> {
+        let (words, _) = self.all()[MARGIN + 4 * first..][..4 * len].as_chunks::<4>();
         words.iter().map(|word| f32::from_le_bytes(*word)).collect()
     }
 }
@@ -108,8 +108,8 @@ impl Device for Shim {
     }
 
     fn multiply(&self, product: Product, a: &Guarded, b: &Guarded, c: &mut Guarded) -> Result<(), DeviceError> {
-        let Product { m, n, k, a_turned, b_turned, add } = product;
-        let (a, b, mut sums) = (a.floats(m * k), b.floats(k * n), c.floats(m * n));
+        let Product { m, n, k, a_turned, b_turned, add, at } = product;
+        let (a, b, mut sums) = (a.floats(at[0], m * k), b.floats(0, k * n), c.floats(at[1], m * n));
         for (at, sum) in sums.iter_mut().enumerate() {
             let (row, column) = (at / n, at % n);
             let left = |i: usize| f64::from(a[if a_turned { i * m + row } else { row * k + i }]);
@@ -118,7 +118,8 @@ impl Device for Shim {
             *sum = (found + if add { f64::from(*sum) } else { 0.0 }) as f32;
         }
         let bytes: Vec<u8> = sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
-        self.write(c, &bytes)
+        c.all_mut()[MARGIN + 4 * at[1]..][..bytes.len()].copy_from_slice(&bytes);
+        Ok(())
     }
 
     #[allow(unsafe_code)]

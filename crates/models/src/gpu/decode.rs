@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stateset_domain::Sampling;
 use stateset_kernels::cpu::Row;
-use stateset_kernels::cuda::{self, Array, CacheRow, Device, DeviceError, KvCache, Rope};
+use stateset_kernels::cuda::{self, Array, CacheRow, Device, DeviceError, KvCache, ROWS_AT_A_TIME, Rope};
 
 use super::{GpuError, GpuWeights, normed_heads, refusal};
 use crate::decoder::{Experts, Linear};
@@ -64,13 +64,11 @@ impl<D: Device> GpuDecode<D> {
     ) -> Result<Vec<Choice>, DeviceError> {
         let device = self.device.clone();
         let longest = rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
-        let at: Vec<CacheRow> =
-            rows.iter().map(|row| CacheRow { slot: row.slot as u32, position: row.position as u32 }).collect();
-        let indices: Vec<u32> = draws.iter().map(|draw| draw.row as u32).collect();
+        let row = |row: &Row| CacheRow { slot: row.slot as u32, position: row.position as u32 };
         let mut pass = Pass {
-            tokens: Array::from_slice(&*device, tokens)?,
-            rows: Array::from_slice(&*device, &at)?,
-            selected: Array::from_slice(&*device, &indices)?,
+            tokens: Array::from_slice(&*device, &filled(tokens.iter().copied(), 0))?,
+            rows: Array::from_slice(&*device, &filled(rows.iter().map(row), NOWHERE))?,
+            selected: Array::from_slice(&*device, &filled(draws.iter().map(|draw| draw.row as u32), 0))?,
             weights: &weights.values,
             columns: &weights.columns,
             longest,
@@ -81,12 +79,23 @@ impl<D: Device> GpuDecode<D> {
             return Ok(Vec::new());
         }
         let logits = pass.project(&states, *weights.places.head(), None)?;
-        let choices = Array::from_slice(&*device, &draws.iter().map(choice).collect::<Vec<_>>())?;
-        let (mut chosen, mut log_probs) = (Array::new(&*device, draws.len())?, Array::new(&*device, draws.len())?);
+        let choices = Array::from_slice(&*device, &filled(draws.iter().map(choice), choice(&draws[0])))?;
+        let (mut chosen, mut log_probs) = (Array::new(&*device, choices.len())?, Array::new(&*device, choices.len())?);
         cuda::sample(&*device, &logits, &choices, &mut chosen, &mut log_probs)?;
         let (chosen, log_probs) = (chosen.to_vec(&*device)?, log_probs.to_vec(&*device)?);
-        Ok(chosen.into_iter().zip(log_probs).map(|(token, log_prob)| Choice { token, log_prob }).collect())
+        let found = chosen.into_iter().zip(log_probs).take(draws.len());
+        Ok(found.map(|(token, log_prob)| Choice { token, log_prob }).collect())
     }
+}
+
+/// A row of no conversation: it is not cached, and attends to nothing.
+const NOWHERE: CacheRow = CacheRow { slot: u32::MAX, position: 0 };
+
+/// `rows`, and as many more as make whole blocks of them for [`cuda::linear_by_rows`].
+fn filled<T: Copy>(rows: impl Iterator<Item = T>, with: T) -> Vec<T> {
+    let mut filled: Vec<T> = rows.collect();
+    filled.resize(filled.len().next_multiple_of(ROWS_AT_A_TIME), with);
+    filled
 }
 
 /// A draw as the kernel takes it. As many as there are tokens are kept if that is more than 32 bits count.
@@ -122,7 +131,7 @@ impl<D: Device> Pass<'_, D> {
             Some(onto) => onto,
             None => Array::new(device, m * n)?,
         };
-        cuda::linear(device, x, w, &mut y, (m, k, n), add)?;
+        cuda::linear_by_rows(device, x, w, &mut y, (m, k, n), add)?;
         Ok(y)
     }
 }

@@ -151,6 +151,43 @@ fn generation_chooses_what_the_cpu_chooses() {
     on_devices!(generates_the_same);
 }
 
+fn company_does_not_matter<D: Device>(device: &Arc<D>, _: f64) {
+    let weights = random(&config(true));
+    let held = GpuWeights::of(&**device, &weights).unwrap();
+    let own = tokens(1, 30);
+    let sampling = Sampling::default();
+    // What is drawn behind every token of a conversation, which begins after `before` rows of others in each of two steps.
+    let found = |before: usize| -> Vec<(u32, u32)> {
+        let mut gpu = GpuDecode::new(device.clone(), &weights.config, 3, 96).unwrap();
+        let mut all = Vec::new();
+        for piece in [0..17, 17..30] {
+            let others = tokens(2, before);
+            let fed: Vec<u32> = others.iter().chain(&own[piece.clone()]).copied().collect();
+            let place = |slot: usize| move |position: usize| Row { position, slot };
+            let rows: Vec<Row> = (0..before).map(place(piece.start % 2)).chain(piece.clone().map(place(2))).collect();
+            let draw = |row: usize| Draw {
+                row,
+                sampling: &sampling,
+                stream: Stream::new(5),
+                position: row as u64 - before as u64,
+            };
+            let draws: Vec<_> = (before..fed.len()).map(draw).collect();
+            let chosen = gpu.step(&held, &fed, &rows, &draws).unwrap();
+            all.extend(chosen.iter().map(|choice| (choice.token, choice.log_prob.to_bits())));
+        }
+        all
+    };
+    let alone = found(0);
+    for before in [1, 40, 63, 90] {
+        assert_eq!(found(before), alone, "after {before} rows of others");
+    }
+}
+
+#[test]
+fn what_is_generated_does_not_depend_on_its_company() {
+    on_devices!(company_does_not_matter);
+}
+
 #[test]
 fn weights_come_back_as_they_were_and_what_is_not_done_is_named() {
     let device = Arc::new(Shim { schedule: 0 });
