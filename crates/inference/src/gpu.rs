@@ -49,10 +49,9 @@ impl<D: Device + 'static> Runner for Gpu<D> {
     }
 
     fn adopt(&mut self, resident: &Arc<dyn Any + Send + Sync>) -> bool {
-        let weights = resident.clone().downcast::<GpuWeights<D>>();
-        let known = weights.is_ok();
-        self.served = weights.ok().or(self.served.take());
-        known
+        let Ok(weights) = resident.clone().downcast() else { return false };
+        self.served = Some(weights);
+        true
     }
 
     fn copy(&mut self, from: usize, to: usize, tokens: usize) -> Result<(), EngineError> {

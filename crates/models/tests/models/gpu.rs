@@ -103,6 +103,7 @@ fn log_probs_and_gradients_are_those_of_the_cpu() {
 }
 
 fn generates_the_same<D: Device>(device: &Arc<D>, tolerance: f64) {
+    let (mut drawn, mut otherwise) = (0, 0);
     for weights in decoders() {
         let (served, mut cpu) = (ServedWeights::of(&weights), Decode::new(&weights.config, 3, 64));
         let held = GpuWeights::from_tensors(&**device, &weights.config, &weights.to_tensors()).unwrap();
@@ -134,16 +135,20 @@ fn generates_the_same<D: Device>(device: &Arc<D>, tolerance: f64) {
                 {
                     let expected =
                         Sampler::default().choose(&mut row.to_vec(), &sampling, stream.uniform_at(*index as u64));
-                    // Where products are rounded, a draw near an edge may fall on its other side.
-                    if tolerance == SUMMED_OTHERWISE || token == expected.token {
-                        assert_eq!(token, expected.token);
+                    drawn += 1;
+                    if token == expected.token {
                         assert_near(&[log_prob], &[expected.log_prob], 10.0 * tolerance, "log-prob");
+                    } else {
+                        otherwise += 1;
                     }
                 }
             }
             cpu.recycle(logits);
         }
     }
+    // Where products are rounded, a draw near an edge may fall on its other side.
+    let allowed = if tolerance == SUMMED_OTHERWISE { 0 } else { drawn / 10 };
+    assert!(otherwise <= allowed, "{otherwise} of {drawn} tokens are not the CPU's");
 }
 
 #[test]
