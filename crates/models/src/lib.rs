@@ -24,6 +24,7 @@ mod served;
 mod stored;
 mod tape;
 mod tokenizer;
+mod trail;
 mod value_head;
 mod variable;
 mod weights;

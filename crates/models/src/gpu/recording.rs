@@ -6,8 +6,9 @@ use stateset_kernels::cuda::{Array, Device, DeviceError, Rope};
 
 use super::backward::Walk;
 use super::head::{Head, Part, gathered};
-use super::tape::{Node, Pass, Values, Writer};
+use super::tape::{Op, Pass, Values, Writer};
 use super::{GpuError, GpuWeights, refusal};
+use crate::trail::Trail;
 use crate::{HostWeights, ModelConfig, PackedBatch, executor};
 
 /// A decoder on a device that scores sequences, and learns.
@@ -27,7 +28,7 @@ struct Tables<D: Device> {
 /// What was found of a batch, and how it came about.
 pub struct GpuRecording<D: Device> {
     pass: Pass<D>,
-    nodes: Vec<Node<D>>,
+    trail: Trail<Op<D>, Array<D, f32>>,
     states: Values<D>,
     targets: Vec<u32>,
     temperature: f32,
@@ -86,13 +87,13 @@ impl<D: Device> GpuDecoder<D> {
             return Err(GpuError::Batch(format!("token {stray} exceeds the vocabulary of {known}")));
         }
         let pass = Pass::new(self.device.clone(), self.config.clone(), self.ropes(longest)?, batch)?;
-        let mut writer = Writer { pass: &pass, weights: &self.weights, nodes: Vec::new(), keep };
+        let mut writer = Writer { pass: &pass, weights: &self.weights, trail: Trail::new(keep) };
         let states = executor::states(&mut writer, &self.weights.places)?;
         let states = writer.finish(states);
-        let nodes = writer.nodes;
+        let trail = writer.trail;
         let parts = self.head(&states, &batch.targets, temperature).forward(&self.device, keep)?;
         let targets = batch.targets.clone();
-        Ok(GpuRecording { pass, nodes, states, targets, temperature, parts })
+        Ok(GpuRecording { pass, trail, states, targets, temperature, parts })
     }
 
     /// Adds to `sums`, one for each weight in their order, what gradients of log-probabilities and entropies come to.
@@ -108,11 +109,12 @@ impl<D: Device> GpuDecoder<D> {
         gradients: (&[f32], &[f32]),
         sums: &mut [Array<D, f32>],
     ) -> Result<(), DeviceError> {
-        let GpuRecording { pass, nodes, states, targets, temperature, parts } = recording;
+        let GpuRecording { pass, trail, states, targets, temperature, parts } = recording;
         let at = *self.weights.places.head();
         let head = self.head(&states, &targets, temperature);
         let d_states = head.backward(&self.device, parts, gradients, &mut sums[at])?;
-        Walk { pass: &pass, weights: &self.weights, nodes: &nodes, sums }.back(d_states)
+        let mut walk = Walk { pass: &pass, weights: &self.weights, trail: &trail, sums };
+        trail.walk_back(d_states, |node, d_out, flow| walk.step(node, d_out, flow))
     }
 
     fn head<'a>(&'a self, states: &'a Array<D, f32>, targets: &'a [u32], temperature: f32) -> Head<'a, D> {

@@ -1,5 +1,4 @@
-//! The operations, as they are written down for the walk back. As on the CPU, an operation makes one value, which is known by the
-//! operation's place on the tape.
+//! The operations, as they are written down for the walk back.
 
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use stateset_kernels::cuda::{self, Array, Device, DeviceError, Heads, Rope, Scat
 use super::{GpuWeights, normed_heads};
 use crate::decoder::{Experts, Linear};
 use crate::executor::Executor;
+use crate::trail::{Slot, Trail};
 use crate::{ModelConfig, PackedBatch};
 
 /// Numbers that several may read.
@@ -79,15 +79,6 @@ fn positions(segments: &[Segment]) -> Vec<u32> {
     segments.iter().flat_map(of).collect()
 }
 
-pub(super) struct Node<D: Device> {
-    pub(super) op: Op<D>,
-    /// Numbers of a row.
-    pub(super) width: usize,
-    pub(super) values: Option<Values<D>>,
-    /// Whether the walk back asks for the values.
-    needed: bool,
-}
-
 pub(super) enum Op<D: Device> {
     Embed {
         weight: usize,
@@ -129,51 +120,22 @@ pub(super) enum Op<D: Device> {
     },
 }
 
-/// A value on the tape.
-pub(super) struct Slot(usize);
-
 /// Writes a tape.
 pub(super) struct Writer<'a, D: Device> {
     pub(super) pass: &'a Pass<D>,
     pub(super) weights: &'a GpuWeights<D>,
-    pub(super) nodes: Vec<Node<D>>,
-    /// Whether there is a walk back.
-    pub(super) keep: bool,
+    pub(super) trail: Trail<Op<D>, Array<D, f32>>,
 }
 
 impl<D: Device> Writer<'_, D> {
     /// The values of `slot`, which nothing else will be made from.
     pub(super) fn finish(&mut self, slot: Slot) -> Values<D> {
-        self.release(slot, false)
-    }
-
-    fn push(&mut self, op: Op<D>, width: usize, values: Array<D, f32>) -> Slot {
-        self.push_shared(op, width, Arc::new(values))
-    }
-
-    fn push_shared(&mut self, op: Op<D>, width: usize, values: Values<D>) -> Slot {
-        self.nodes.push(Node { op, width, values: Some(values), needed: false });
-        Slot(self.nodes.len() - 1)
-    }
-
-    fn values(&self, slot: &Slot) -> Values<D> {
-        self.nodes[slot.0].values.clone().expect("a slot has values until it is used up")
-    }
-
-    /// The values of a slot that is used up now. The tape holds on to them only if the walk back needs them.
-    fn release(&mut self, slot: Slot, needed: bool) -> Values<D> {
-        let values = self.values(&slot);
-        let node = &mut self.nodes[slot.0];
-        node.needed |= needed;
-        if !self.keep || !node.needed {
-            node.values = None;
-        }
-        values
+        self.trail.release(slot, false)
     }
 
     /// The values of a slot that is used up now, to be written over.
     fn own(&mut self, slot: Slot) -> Result<Array<D, f32>, DeviceError> {
-        let values = self.release(slot, false);
+        let values = self.trail.release(slot, false);
         Arc::try_unwrap(values).or_else(|kept| kept.copy(&*self.pass.device))
     }
 }
@@ -187,21 +149,21 @@ impl<D: Device> Executor for Writer<'_, D> {
         let (pass, width) = (self.pass, self.pass.config.hidden_size);
         let mut out = pass.blank(pass.tokens.len() * width)?;
         cuda::gather_rows(&*pass.device, &self.weights.values[*weight], &pass.tokens, &mut out, (0, width))?;
-        Ok(self.push(Op::Embed { weight: *weight }, width, out))
+        Ok(self.trail.push(Op::Embed { weight: *weight }, width, out))
     }
 
     fn norm(&mut self, x: &Slot, weight: &usize) -> Result<Slot, DeviceError> {
-        let (pass, values, width) = (self.pass, self.values(x), self.nodes[x.0].width);
+        let (pass, values, width) = (self.pass, self.trail.values(x), self.trail.width(x));
         let (mut out, mut rstd) = (pass.blank(values.len())?, pass.blank(values.len() / width)?);
         let w = &self.weights.values[*weight];
         cuda::rms_norm(&*pass.device, &values, w, pass.eps(), &mut out, &mut rstd)?;
-        self.nodes[x.0].needed = true;
-        Ok(self.push(Op::Norm { x: x.0, weight: *weight, rstd }, width, out))
+        self.trail.need(x);
+        Ok(self.trail.push(Op::Norm { x: x.at(), weight: *weight, rstd }, width, out))
     }
 
     fn copy(&mut self, x: &Slot) -> Result<Slot, DeviceError> {
-        let (values, width) = (self.values(x), self.nodes[x.0].width);
-        Ok(self.push_shared(Op::Copy { x: x.0 }, width, values))
+        let (values, width) = (self.trail.values(x), self.trail.width(x));
+        Ok(self.trail.push(Op::Copy { x: x.at() }, width, values))
     }
 
     fn linear(
@@ -210,10 +172,10 @@ impl<D: Device> Executor for Writer<'_, D> {
         Linear { weight, bias }: &Linear<usize>,
         residual: Option<Slot>,
     ) -> Result<Slot, DeviceError> {
-        let (pass, at, k) = (self.pass, x.0, self.nodes[x.0].width);
-        let (w, values) = (&self.weights.values[*weight], self.release(x, true));
+        let (pass, at, k) = (self.pass, x.at(), self.trail.width(&x));
+        let (w, values) = (&self.weights.values[*weight], self.trail.release(x, true));
         let (m, n) = (values.len() / k, w.len() / k);
-        let onto = residual.as_ref().map(|residual| residual.0);
+        let onto = residual.as_ref().map(Slot::at);
         let mut out = match residual {
             None => pass.blank(m * n)?,
             Some(residual) => self.own(residual)?,
@@ -222,7 +184,7 @@ impl<D: Device> Executor for Writer<'_, D> {
         if let Some(bias) = bias {
             cuda::add_bias(&*pass.device, &mut out, &self.weights.values[*bias])?;
         }
-        Ok(self.push(Op::Linear { x: at, weight: *weight, bias: *bias, residual: onto }, n, out))
+        Ok(self.trail.push(Op::Linear { x: at, weight: *weight, bias: *bias, residual: onto }, n, out))
     }
 
     fn add_normed(&mut self, x: Slot, norm: Option<&usize>, residual: Slot) -> Result<Slot, DeviceError> {
@@ -230,46 +192,46 @@ impl<D: Device> Executor for Writer<'_, D> {
             None => x,
             Some(norm) => {
                 let normed = self.norm(&x, norm)?;
-                self.release(x, true);
+                self.trail.release(x, true);
                 normed
             }
         };
-        let (at, onto, width) = (x.0, residual.0, self.nodes[x.0].width);
-        let values = self.release(x, false);
+        let (at, onto, width) = (x.at(), residual.at(), self.trail.width(&x));
+        let values = self.trail.release(x, false);
         let mut out = self.own(residual)?;
         cuda::add(&*self.pass.device, &values, &mut out)?;
-        Ok(self.push(Op::Add { x: at, residual: onto }, width, out))
+        Ok(self.trail.push(Op::Add { x: at, residual: onto }, width, out))
     }
 
     fn norm_heads(&mut self, qkv: Slot, norms: &[usize; 2]) -> Result<Slot, DeviceError> {
-        let (pass, at, width) = (self.pass, qkv.0, self.nodes[qkv.0].width);
-        let values = self.release(qkv, true);
+        let (pass, at, width) = (self.pass, qkv.at(), self.trail.width(&qkv));
+        let values = self.trail.release(qkv, true);
         let mut out = values.copy(&*pass.device)?;
         for (norm, span) in norms.iter().zip(normed_heads(&pass.config)) {
             cuda::head_norm(&*pass.device, &values, &self.weights.values[*norm], pass.eps(), span, &mut out)?;
         }
-        Ok(self.push(Op::NormHeads { x: at, norms: *norms }, width, out))
+        Ok(self.trail.push(Op::NormHeads { x: at, norms: *norms }, width, out))
     }
 
     fn attend(&mut self, qkv: Slot, layer: usize, _: Option<&usize>) -> Result<Slot, DeviceError> {
-        let (pass, at, heads) = (self.pass, qkv.0, self.pass.heads());
+        let (pass, at, heads) = (self.pass, qkv.at(), self.pass.heads());
         let mut turned = self.own(qkv)?;
         pass.turn(&mut turned, layer, false)?;
         let (rows, width) = (pass.tokens.len(), heads.heads * heads.head_dim);
         let (mut out, mut lse) = (pass.blank(rows * width)?, pass.blank(rows * heads.heads)?);
         let scale = pass.config.attention.scale;
         cuda::attention(&*pass.device, &pass.segments, heads, scale, &turned, &mut out, &mut lse)?;
-        let slot = self.push(Op::Attend { qkv: at, layer, turned, lse }, width, out);
-        self.nodes[slot.0].needed = true;
+        let slot = self.trail.push(Op::Attend { qkv: at, layer, turned, lse }, width, out);
+        self.trail.need(&slot);
         Ok(slot)
     }
 
     fn gate(&mut self, gate_up: Slot) -> Result<Slot, DeviceError> {
-        let (pass, at, width) = (self.pass, gate_up.0, self.nodes[gate_up.0].width / 2);
-        let values = self.release(gate_up, true);
+        let (pass, at, width) = (self.pass, gate_up.at(), self.trail.width(&gate_up) / 2);
+        let values = self.trail.release(gate_up, true);
         let mut out = pass.blank(values.len() / 2)?;
         cuda::gate(&*pass.device, &values, &mut out, width)?;
-        Ok(self.push(Op::Gate { x: at }, width, out))
+        Ok(self.trail.push(Op::Gate { x: at }, width, out))
     }
 
     fn experts(&mut self, _: Slot, _: &Experts<usize>) -> Result<Slot, DeviceError> {
@@ -277,10 +239,10 @@ impl<D: Device> Executor for Writer<'_, D> {
     }
 
     fn select(&mut self, x: Slot) -> Result<Slot, DeviceError> {
-        let (pass, at, width) = (self.pass, x.0, self.nodes[x.0].width);
-        let values = self.release(x, false);
+        let (pass, at, width) = (self.pass, x.at(), self.trail.width(&x));
+        let values = self.trail.release(x, false);
         let mut out = pass.blank(pass.selected.len() * width)?;
         cuda::gather_rows(&*pass.device, &values, &pass.selected, &mut out, (0, width))?;
-        Ok(self.push(Op::Select { x: at }, width, out))
+        Ok(self.trail.push(Op::Select { x: at }, width, out))
     }
 }

@@ -5,110 +5,126 @@ use std::sync::Arc;
 use candle_core::Result;
 use stateset_kernels::cpu;
 
-use super::{Keep, Node, Op, Tape, Weight};
+use super::{Keep, Op, Tape, Weight};
 use crate::buffers::Buffer;
 use crate::executor::block;
+use crate::trail::Node;
 
 impl Tape {
     /// Adds the weights' gradients to `sums`, given that of the last value. Returns that of the value the tape begins with, if it does not
     /// begin with tokens.
     pub(crate) fn backward(&self, last: Buffer, sums: &mut [Vec<f32>]) -> Result<Option<Buffer>> {
-        let mut flow: Vec<Option<Buffer>> = self.nodes.iter().map(|_| None).collect();
-        if let Some(end) = flow.last_mut() {
-            *end = Some(last);
-        }
-        for (at, node) in self.nodes.iter().enumerate().rev() {
-            let Some(mut d_out) = flow[at].take() else { continue };
-            match &node.op {
-                Op::Input => return Ok(Some(d_out)),
-                Op::Embed { weight } => {
-                    if let Some(sum) = weight.sum {
-                        self.pass.scale_embeddings(&mut d_out);
-                        cpu::scatter_add_rows(&d_out, &self.pass.batch.tokens, &mut sums[sum], node.width);
-                    }
-                }
-                Op::Norm { x, weight, rstd } => {
-                    let input = self.needed(*x);
-                    let mut dx = flow[*x].take().unwrap_or_else(|| self.pass.buffers.zeros(input.len()));
-                    let mut unasked = Vec::new();
-                    let sum = weight.sum_in(sums, &mut unasked);
-                    self.pass.read(weight, |w| cpu::rms_norm_backward(&d_out, &input, w, rstd, &mut dx, sum))?;
-                    flow[*x] = Some(dx);
-                }
-                Op::Copy { x } => join(&mut flow[*x], d_out),
-                Op::Linear { x, residual, .. } => {
-                    let dx = self.product(node, &d_out, sums)?;
-                    join(&mut flow[*x], dx);
-                    if let Some(residual) = residual {
-                        join(&mut flow[*residual], d_out);
-                    }
-                }
-                Op::Add { x, residual } => {
-                    join(&mut flow[*x], self.pass.buffers.copy(&d_out));
-                    join(&mut flow[*residual], d_out);
-                }
-                Op::NormHeads { x, norms } => {
-                    let dx = self.heads(*x, node.width, norms, &d_out, sums)?;
-                    join(&mut flow[*x], dx);
-                }
-                Op::Attend { qkv, .. } => {
-                    let dx = self.attention(node, &d_out, sums)?;
-                    join(&mut flow[*qkv], dx);
-                }
-                Op::Gate { x } => {
-                    let input = self.needed(*x);
-                    let mut dx = self.pass.buffers.take(input.len());
-                    cpu::gate_backward(self.pass.config.gating, &d_out, &input, &mut dx, node.width);
-                    join(&mut flow[*x], dx);
-                }
-                Op::Experts { x, experts, mixed } => {
-                    let dx = self.mix_backward(&self.recalled(*x)?, experts, mixed, &d_out, sums)?;
-                    join(&mut flow[*x], dx);
-                }
-                Op::Select { x } => {
-                    let mut dx = self.pass.buffers.zeros(self.pass.packed.tokens() * node.width);
-                    cpu::scatter_add_rows(&d_out, &self.pass.batch.rows, &mut dx, node.width);
-                    join(&mut flow[*x], dx);
-                }
-                Op::Block { x, layer, place } => {
-                    let (mut inside, input) = self.of_block(self.needed(*x), node.width, Keep::Everything);
-                    let out = block(&mut inside, layer, *place, input)?;
-                    inside.finish(out);
-                    flow[*x] = inside.backward(d_out, sums)?;
-                }
+        let mut first = None;
+        self.trail.walk_back(last, |node, d_out, flow| {
+            if matches!(node.op, Op::Input) {
+                first = Some(d_out);
+                return Ok(());
             }
-        }
-        Ok(None)
+            self.step(node, d_out, flow, sums)
+        })?;
+        Ok(first)
     }
 
-    fn needed(&self, at: usize) -> Arc<Buffer> {
-        self.nodes[at].values.clone().expect("what the walk back needs is kept")
+    fn step(
+        &self,
+        node: &Node<Op, Buffer>,
+        mut d_out: Buffer,
+        flow: &mut [Option<Buffer>],
+        sums: &mut [Vec<f32>],
+    ) -> Result<()> {
+        match &node.op {
+            Op::Input => unreachable!("a tape ends there"),
+            Op::Embed { weight } => {
+                if let Some(sum) = weight.sum {
+                    self.pass.scale_embeddings(&mut d_out);
+                    cpu::scatter_add_rows(&d_out, &self.pass.batch.tokens, &mut sums[sum], node.width);
+                }
+            }
+            Op::Norm { x, weight, rstd } => {
+                let input = self.needed(*x);
+                let mut dx = flow[*x].take().unwrap_or_else(|| self.pass.buffers.zeros(input.len()));
+                let mut unasked = Vec::new();
+                let sum = weight.sum_in(sums, &mut unasked);
+                self.pass.read(weight, |w| cpu::rms_norm_backward(&d_out, input, w, rstd, &mut dx, sum))?;
+                flow[*x] = Some(dx);
+            }
+            Op::Copy { x } => join(&mut flow[*x], d_out),
+            Op::Linear { x, residual, .. } => {
+                let dx = self.product(node, &d_out, sums)?;
+                join(&mut flow[*x], dx);
+                if let Some(residual) = residual {
+                    join(&mut flow[*residual], d_out);
+                }
+            }
+            Op::Add { x, residual } => {
+                join(&mut flow[*x], self.pass.buffers.copy(&d_out));
+                join(&mut flow[*residual], d_out);
+            }
+            Op::NormHeads { x, norms } => {
+                let dx = self.heads(*x, node.width, norms, &d_out, sums)?;
+                join(&mut flow[*x], dx);
+            }
+            Op::Attend { qkv, .. } => {
+                let dx = self.attention(node, &d_out, sums)?;
+                join(&mut flow[*qkv], dx);
+            }
+            Op::Gate { x } => {
+                let input = self.needed(*x);
+                let mut dx = self.pass.buffers.take(input.len());
+                cpu::gate_backward(self.pass.config.gating, &d_out, input, &mut dx, node.width);
+                join(&mut flow[*x], dx);
+            }
+            Op::Experts { x, experts, mixed } => {
+                let dx = self.mix_backward(&self.recalled(*x)?, experts, mixed, &d_out, sums)?;
+                join(&mut flow[*x], dx);
+            }
+            Op::Select { x } => {
+                let mut dx = self.pass.buffers.zeros(self.pass.packed.tokens() * node.width);
+                cpu::scatter_add_rows(&d_out, &self.pass.batch.rows, &mut dx, node.width);
+                join(&mut flow[*x], dx);
+            }
+            Op::Block { x, layer, place } => {
+                let (mut inside, input) = self.of_block(self.needed(*x).clone(), node.width, Keep::Everything);
+                let out = block(&mut inside, layer, *place, input)?;
+                inside.finish(out);
+                flow[*x] = inside.backward(d_out, sums)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn needed(&self, at: usize) -> &Arc<Buffer> {
+        self.trail.node(at).needed()
     }
 
     /// The values at `at`, made again if they were not kept.
     fn recalled(&self, at: usize) -> Result<Arc<Buffer>> {
-        match &self.nodes[at] {
-            Node { values: Some(values), .. } => Ok(values.clone()),
-            Node { op: Op::Norm { x, weight, rstd }, .. } => {
+        let node = self.trail.node(at);
+        if let Some(values) = node.kept() {
+            return Ok(values.clone());
+        }
+        let buffers = &self.pass.buffers;
+        Ok(Arc::new(match &node.op {
+            Op::Norm { x, weight, rstd } => {
                 let input = self.needed(*x);
-                let (mut out, mut again) = (self.pass.buffers.take(input.len()), self.pass.buffers.take(rstd.len()));
-                self.pass.read(weight, |w| cpu::rms_norm(&input, w, self.pass.eps(), &mut out, &mut again))?;
-                Ok(Arc::new(out))
+                let (mut out, mut again) = (buffers.take(input.len()), buffers.take(rstd.len()));
+                self.pass.read(weight, |w| cpu::rms_norm(input, w, self.pass.eps(), &mut out, &mut again))?;
+                out
             }
-            Node { op: Op::Gate { x }, width, .. } => {
+            Op::Gate { x } => {
                 let input = self.needed(*x);
-                let mut out = self.pass.buffers.take(input.len() / 2);
-                cpu::gate(self.pass.config.gating, &input, &mut out, *width);
-                Ok(Arc::new(out))
+                let mut out = buffers.take(input.len() / 2);
+                cpu::gate(self.pass.config.gating, input, &mut out, node.width);
+                out
             }
             _ => unreachable!("only norms and gates are made again"),
-        }
+        }))
     }
 
     /// The gradient of what a projection was made from.
-    fn product(&self, node: &Node, d_out: &[f32], sums: &mut [Vec<f32>]) -> Result<Buffer> {
+    fn product(&self, node: &Node<Op, Buffer>, d_out: &[f32], sums: &mut [Vec<f32>]) -> Result<Buffer> {
         let Op::Linear { x, weight, bias, low, .. } = &node.op else { unreachable!("a projection") };
-        let (k, n) = (self.nodes[*x].width, node.width);
+        let (k, n) = (self.trail.node(*x).width, node.width);
         let shape = (d_out.len() / n, k, n);
         if let Some(sum) = bias.as_ref().and_then(|bias| bias.sum) {
             cpu::bias_backward(d_out, &mut sums[sum]);
@@ -150,7 +166,7 @@ impl Tape {
         let mut slices: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
         let eps = self.pass.eps();
         self.pass.with_spans(norms, |spans| {
-            cpu::norm_columns_backward(d_out, &input, width, spans, eps, &mut dx, &mut slices);
+            cpu::norm_columns_backward(d_out, input, width, spans, eps, &mut dx, &mut slices);
         })?;
         for (norm, found) in norms.iter().zip(found) {
             norm.add_to(sums, &found);
@@ -158,12 +174,12 @@ impl Tape {
         Ok(dx)
     }
 
-    fn attention(&self, node: &Node, d_out: &[f32], sums: &mut [Vec<f32>]) -> Result<Buffer> {
+    fn attention(&self, node: &Node<Op, Buffer>, d_out: &[f32], sums: &mut [Vec<f32>]) -> Result<Buffer> {
         let Op::Attend { qkv, layer, sinks, lse } = &node.op else { unreachable!("attention") };
-        let (input, out) = (self.needed(*qkv), node.values.as_ref().expect("attention keeps what it found"));
+        let (input, out) = (self.needed(*qkv), node.needed());
         let (mut dx, pass) = (self.pass.buffers.take(input.len()), &self.pass);
         pass.with_scoring(*layer, sinks.as_ref(), |scoring| {
-            cpu::attention_backward(&pass.packed, pass.rope(*layer), scoring, &input, out, d_out, lse, &mut dx);
+            cpu::attention_backward(&pass.packed, pass.rope(*layer), scoring, input, out, d_out, lse, &mut dx);
         })?;
         if let Some((sinks, sum)) = sinks.as_ref().and_then(|sinks| Some((sinks, sinks.sum?))) {
             pass.read(sinks, |values| {

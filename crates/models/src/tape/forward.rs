@@ -1,15 +1,14 @@
 //! The operations, as they are written down.
 
-use std::sync::Arc;
-
 use candle_core::Result;
 use stateset_kernels::Scoring;
 use stateset_kernels::cpu::{self, LowRank, Span};
 
-use super::{Adapter, Keep, Op, Pass, Slot, Tape, Weight};
+use super::{Adapter, Keep, Op, Pass, Tape, Weight};
 use crate::buffers::{Buffer, Buffers};
 use crate::decoder::{Experts, Layer, Linear};
 use crate::executor::{Executor, Place, block};
+use crate::trail::Slot;
 
 impl Executor for Tape {
     type Tensor = Slot;
@@ -21,29 +20,29 @@ impl Executor for Tape {
         let mut out = self.pass.buffers.take(tokens.len() * width);
         weight.values.read(|table| cpu::embed(table, tokens, &mut out, width))?;
         self.pass.scale_embeddings(&mut out);
-        Ok(self.push(Op::Embed { weight: weight.clone() }, width, out))
+        Ok(self.trail.push(Op::Embed { weight: weight.clone() }, width, out))
     }
 
     fn norm(&mut self, x: &Slot, weight: &Weight) -> Result<Slot> {
-        let (values, width) = (self.values(x), self.nodes[x.0].width);
+        let (values, width) = (self.trail.values(x), self.trail.width(x));
         let (mut out, mut rstd) = (self.pass.buffers.take(values.len()), self.pass.buffers.take(values.len() / width));
         self.pass.read(weight, |w| cpu::rms_norm(&values, w, self.pass.eps(), &mut out, &mut rstd))?;
-        self.nodes[x.0].needed = true;
-        Ok(self.push(Op::Norm { x: x.0, weight: weight.clone(), rstd }, width, out))
+        self.trail.need(x);
+        Ok(self.trail.push(Op::Norm { x: x.at(), weight: weight.clone(), rstd }, width, out))
     }
 
     fn copy(&mut self, x: &Slot) -> Result<Slot> {
-        let (values, width) = (self.values(x), self.nodes[x.0].width);
-        Ok(self.push_shared(Op::Copy { x: x.0 }, width, values))
+        let (values, width) = (self.trail.values(x), self.trail.width(x));
+        Ok(self.trail.push(Op::Copy { x: x.at() }, width, values))
     }
 
     fn linear(&mut self, x: Slot, linear: &Linear<Weight>, residual: Option<Slot>) -> Result<Slot> {
         let Linear { weight, bias } = linear;
-        let (at, k) = (x.0, self.nodes[x.0].width);
+        let (at, k) = (x.at(), self.trail.width(&x));
         let n = weight.values.len() / k;
         let values = self.factor(x);
         let m = values.len() / k;
-        let onto = residual.as_ref().map(|residual| residual.0);
+        let onto = residual.as_ref().map(Slot::at);
         let mut out = match residual {
             None => self.pass.buffers.take(m * n),
             Some(residual) => self.own(residual),
@@ -64,7 +63,7 @@ impl Executor for Tape {
             low.push(made);
         }
         let op = Op::Linear { x: at, weight: weight.clone(), bias: bias.clone(), residual: onto, low };
-        Ok(self.push(op, n, out))
+        Ok(self.trail.push(op, n, out))
     }
 
     fn add_normed(&mut self, x: Slot, norm: Option<&Weight>, residual: Slot) -> Result<Slot> {
@@ -72,80 +71,76 @@ impl Executor for Tape {
             None => x,
             Some(norm) => {
                 let normed = self.norm(&x, norm)?;
-                self.release(x, true);
+                self.trail.release(x, true);
                 normed
             }
         };
-        let (at, onto, width) = (x.0, residual.0, self.nodes[x.0].width);
-        let values = self.release(x, false);
+        let (at, onto, width) = (x.at(), residual.at(), self.trail.width(&x));
+        let values = self.trail.release(x, false);
         let mut out = self.own(residual);
         out.iter_mut().zip(&**values).for_each(|(out, x)| *out += x);
-        Ok(self.push(Op::Add { x: at, residual: onto }, width, out))
+        Ok(self.trail.push(Op::Add { x: at, residual: onto }, width, out))
     }
 
     fn norm_heads(&mut self, qkv: Slot, norms: &[Weight; 2]) -> Result<Slot> {
-        let (at, width) = (qkv.0, self.nodes[qkv.0].width);
-        let values = self.release(qkv, true);
+        let (at, width) = (qkv.at(), self.trail.width(&qkv));
+        let values = self.trail.release(qkv, true);
         let mut out = self.pass.buffers.take(values.len());
         self.pass.with_spans(norms, |spans| cpu::norm_columns(&values, width, spans, self.pass.eps(), &mut out))?;
-        Ok(self.push(Op::NormHeads { x: at, norms: norms.clone() }, width, out))
+        Ok(self.trail.push(Op::NormHeads { x: at, norms: norms.clone() }, width, out))
     }
 
     fn attend(&mut self, qkv: Slot, layer: usize, sinks: Option<&Weight>) -> Result<Slot> {
-        let (at, pass) = (qkv.0, self.pass.clone());
+        let (at, pass) = (qkv.at(), self.pass.clone());
         let p = &pass.packed;
         let (rows, width) = (p.tokens(), p.heads * p.head_dim);
         let (mut out, mut lse) = (self.pass.buffers.take(rows * width), self.pass.buffers.take(rows * p.heads));
-        let values = self.release(qkv, true);
+        let values = self.trail.release(qkv, true);
         pass.with_scoring(layer, sinks, |scoring| {
             cpu::attention(p, pass.rope(layer), scoring, &values, &mut out, &mut lse);
         })?;
-        let slot = self.push(Op::Attend { qkv: at, layer, sinks: sinks.cloned(), lse }, width, out);
-        self.nodes[slot.0].needed = true;
+        let slot = self.trail.push(Op::Attend { qkv: at, layer, sinks: sinks.cloned(), lse }, width, out);
+        self.trail.need(&slot);
         Ok(slot)
     }
 
     fn gate(&mut self, gate_up: Slot) -> Result<Slot> {
-        let (at, width) = (gate_up.0, self.nodes[gate_up.0].width / 2);
-        let values = self.release(gate_up, true);
+        let (at, width) = (gate_up.at(), self.trail.width(&gate_up) / 2);
+        let values = self.trail.release(gate_up, true);
         let mut out = self.pass.buffers.take(values.len() / 2);
         cpu::gate(self.pass.config.gating, &values, &mut out, width);
-        Ok(self.push(Op::Gate { x: at }, width, out))
+        Ok(self.trail.push(Op::Gate { x: at }, width, out))
     }
 
     fn experts(&mut self, x: Slot, experts: &Experts<Weight>) -> Result<Slot> {
-        let (at, width) = (x.0, self.nodes[x.0].width);
+        let (at, width) = (x.at(), self.trail.width(&x));
         let values = self.factor(x);
         let (out, mixed) = self.mix(&values, experts)?;
-        Ok(self.push(Op::Experts { x: at, experts: Box::new(experts.clone()), mixed: Box::new(mixed) }, width, out))
+        Ok(self.trail.push(
+            Op::Experts { x: at, experts: Box::new(experts.clone()), mixed: Box::new(mixed) },
+            width,
+            out,
+        ))
     }
 
     fn select(&mut self, x: Slot) -> Result<Slot> {
-        let (at, width) = (x.0, self.nodes[x.0].width);
-        let values = self.release(x, false);
+        let (at, width) = (x.at(), self.trail.width(&x));
+        let values = self.trail.release(x, false);
         let mut out = self.pass.buffers.take(self.pass.batch.rows.len() * width);
         cpu::gather_rows(&values, &self.pass.batch.rows, &mut out, width);
-        Ok(self.push(Op::Select { x: at }, width, out))
+        Ok(self.trail.push(Op::Select { x: at }, width, out))
     }
 
     fn block(&mut self, layer: &Layer<Weight>, place: Place, x: Slot) -> Result<Slot> {
         if self.keep != Keep::Blocks {
             return block(self, layer, place, x);
         }
-        let (at, width) = (x.0, self.nodes[x.0].width);
-        let input = self.release(x, true);
+        let (at, width) = (x.at(), self.trail.width(&x));
+        let input = self.trail.release(x, true);
         let (mut inside, x) = self.of_block(input, width, Keep::Nothing);
         let out = block(&mut inside, layer, place, x)?;
         let out = inside.finish(out);
-        Ok(self.push_shared(Op::Block { x: at, layer: Box::new(layer.clone()), place }, width, out))
-    }
-}
-
-impl Tape {
-    /// The values of a slot that is used up now, to be written over.
-    fn own(&mut self, slot: Slot) -> Buffer {
-        let values = self.release(slot, false);
-        Arc::try_unwrap(values).unwrap_or_else(|kept| self.pass.buffers.copy(&kept))
+        Ok(self.trail.push(Op::Block { x: at, layer: Box::new(layer.clone()), place }, width, out))
     }
 }
 

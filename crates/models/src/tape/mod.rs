@@ -1,8 +1,8 @@
 //! The decoder on plain slices, written down as it goes so that it can be walked back.
 //!
-//! One operation makes one value, so a value is known by the operation's place on the tape. What the walk back needs is kept; what a
-//! row-wise operation can make again from its input (norms, gates) is not. Kept values come from [`Buffers`], gradients of weights
-//! are added straight to the caller's sums, and the gradient of the residual stream is one buffer that all blocks add to.
+//! What the walk back needs is kept; what a row-wise operation can make again from its input (norms, gates) is not. Kept values come from
+//! [`Buffers`], gradients of weights are added straight to the caller's sums, and the gradient of the residual stream is one buffer that
+//! all blocks add to.
 
 mod backward;
 mod experts;
@@ -18,6 +18,7 @@ use stateset_kernels::cpu::{Packed, Rope};
 use crate::buffers::{Buffer, Buffers};
 use crate::decoder::{Experts, Layer};
 use crate::executor::Place;
+use crate::trail::{Slot, Trail};
 use crate::{ModelConfig, PackedBatch};
 use experts::Mixed;
 pub(crate) use held::Held;
@@ -76,22 +77,10 @@ pub(crate) enum Keep {
     Everything,
 }
 
-/// A value on the tape.
-pub(crate) struct Slot(usize);
-
 pub(crate) struct Tape {
     pass: Arc<Pass>,
     keep: Keep,
-    nodes: Vec<Node>,
-}
-
-struct Node {
-    op: Op,
-    /// Floats of a row.
-    width: usize,
-    values: Option<Arc<Buffer>>,
-    /// Whether the walk back asks for the values.
-    needed: bool,
+    trail: Trail<Op, Buffer>,
 }
 
 enum Op {
@@ -150,49 +139,34 @@ enum Op {
 
 impl Tape {
     pub(crate) fn new(pass: Pass, keep: Keep) -> Self {
-        Self { pass: Arc::new(pass), keep, nodes: Vec::new() }
+        Self::on(Arc::new(pass), keep)
+    }
+
+    fn on(pass: Arc<Pass>, keep: Keep) -> Self {
+        Self { pass, keep, trail: Trail::new(keep != Keep::Nothing) }
     }
 
     /// A tape of one block, beginning with `x`.
     fn of_block(&self, x: Arc<Buffer>, width: usize, keep: Keep) -> (Self, Slot) {
-        let mut tape = Self { pass: self.pass.clone(), keep, nodes: Vec::new() };
-        let x = tape.push_shared(Op::Input, width, x);
+        let mut tape = Self::on(self.pass.clone(), keep);
+        let x = tape.trail.push(Op::Input, width, x);
         (tape, x)
     }
 
     /// The values of `slot`, which nothing else will be made from.
     pub(crate) fn finish(&mut self, slot: Slot) -> Arc<Buffer> {
-        self.release(slot, false)
+        self.trail.release(slot, false)
     }
 
-    fn push(&mut self, op: Op, width: usize, values: Buffer) -> Slot {
-        self.push_shared(op, width, Arc::new(values))
-    }
-
-    fn push_shared(&mut self, op: Op, width: usize, values: Arc<Buffer>) -> Slot {
-        self.nodes.push(Node { op, width, values: Some(values), needed: false });
-        Slot(self.nodes.len() - 1)
-    }
-
-    /// The values of a slot that is not used up yet.
-    fn values(&self, slot: &Slot) -> Arc<Buffer> {
-        self.nodes[slot.0].values.clone().expect("a slot has values until it is used up")
-    }
-
-    /// The values of a slot that is used up now. The tape holds on to them only if the walk back needs them.
-    fn release(&mut self, slot: Slot, needed: bool) -> Arc<Buffer> {
-        let values = self.values(&slot);
-        let node = &mut self.nodes[slot.0];
-        node.needed |= needed;
-        if self.keep == Keep::Nothing || !node.needed {
-            node.values = None;
-        }
-        values
-    }
-
-    /// The same, of a slot that a product is made from.
+    /// The values of a slot that is used up now, since a product is made from it.
     fn factor(&mut self, slot: Slot) -> Arc<Buffer> {
-        let cheap = matches!(self.nodes[slot.0].op, Op::Norm { .. } | Op::Gate { .. });
-        self.release(slot, !cheap)
+        let cheap = matches!(self.trail.node(slot.at()).op, Op::Norm { .. } | Op::Gate { .. });
+        self.trail.release(slot, !cheap)
+    }
+
+    /// The values of a slot that is used up now, to be written over.
+    fn own(&mut self, slot: Slot) -> Buffer {
+        let values = self.trail.release(slot, false);
+        Arc::try_unwrap(values).unwrap_or_else(|kept| self.pass.buffers.copy(&kept))
     }
 }
