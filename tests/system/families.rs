@@ -166,9 +166,7 @@ fn python() -> PathBuf {
 /// The logits that we compute after every token of a family's sequence, and the sequence, as `check_ours.py` reads them.
 fn answers(model: &HostWeights, ids: &[u32]) -> String {
     let mut batch = PackedBatch::default();
-    batch.push(ids, &vec![false; ids.len()]);
-    batch.rows = (0..ids.len() as u32).collect();
-    batch.targets = vec![0; ids.len()];
+    batch.push(&[ids, &[0]].concat(), &vec![true; ids.len() + 1]);
     let autograd = Autograd::new(model).unwrap();
     let logits = autograd.logits(&autograd.states(&batch).unwrap()).unwrap().to_vec2::<f32>().unwrap();
     serde_json::json!({ "ids": ids, "logits": logits }).to_string()

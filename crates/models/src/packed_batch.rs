@@ -1,11 +1,11 @@
-//! What a forward pass is given: sequences end to end, without padding, and what they share only once.
+//! What a forward pass is given: sequences end to end, without padding, without what nothing is asked of, and what they share only once.
 
 use stateset_kernels::Segment;
 
 /// Sequences packed end to end, and the positions that are scored.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PackedBatch {
-    /// Token ids of all segments.
+    /// The tokens that are read, segment by segment.
     pub tokens: Vec<u32>,
     /// The segments: a sequence each, or a beginning that several share and the rest of each of them.
     pub segments: Vec<Segment>,
@@ -18,15 +18,14 @@ pub struct PackedBatch {
 
 impl PackedBatch {
     /// Appends a sequence; token `i` is scored where `scored[i]`, predicted from what precedes it. The first is never scored: nothing
-    /// precedes it. An empty sequence adds nothing.
+    /// precedes it. Nothing is read from the last scored token on, for nothing is asked of it.
     pub fn push(&mut self, tokens: &[u32], scored: &[bool]) {
-        if tokens.is_empty() {
-            return;
+        let (start, read) = (self.tokens.len(), read(scored));
+        if read > 0 {
+            self.tokens.extend_from_slice(&tokens[..read]);
+            self.segments.push(Segment::alone(read));
+            self.score(tokens, scored, 1, |at| start + at);
         }
-        let start = self.tokens.len();
-        self.tokens.extend_from_slice(tokens);
-        self.segments.push(Segment::alone(tokens.len()));
-        self.score(tokens, scored, 1, |at| start + at);
     }
 
     /// Appends sequences, tokens and which of them are scored, that all begin with the same `shared` tokens, none of which is scored.
@@ -37,13 +36,19 @@ impl PackedBatch {
         let (parent, start) = (self.segments.len(), self.tokens.len());
         for (tokens, scored) in members {
             assert!(tokens.len() > shared, "a member goes on after what is shared");
+            let read = read(scored);
+            if read == 0 {
+                continue;
+            }
             if self.segments.len() == parent {
                 self.tokens.extend_from_slice(&tokens[..shared]);
                 self.segments.push(Segment::alone(shared));
             }
             let own = self.tokens.len();
-            self.tokens.extend_from_slice(&tokens[shared..]);
-            self.segments.push(Segment { tokens: tokens.len() - shared, parent: Some(parent) });
+            if read > shared {
+                self.tokens.extend_from_slice(&tokens[shared..read]);
+                self.segments.push(Segment { tokens: read - shared, parent: Some(parent) });
+            }
             self.score(tokens, scored, shared.max(1), |at| if at < shared { start + at } else { own + at - shared });
         }
     }
@@ -62,6 +67,11 @@ impl PackedBatch {
     }
 }
 
+/// How many tokens of a sequence have to be read: those before the last scored one.
+fn read(scored: &[bool]) -> usize {
+    scored.iter().rposition(|scored| *scored).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,11 +82,19 @@ mod tests {
         batch.push(&[9, 8], &[false, true]);
         let scored = [false, false, false, true, true];
         batch.push_family(3, [(&[1, 2, 3, 4, 5][..], &scored[..]), (&[1, 2, 3, 6][..], &scored[..4])]);
-        assert_eq!(batch.tokens, [9, 8, 1, 2, 3, 4, 5, 6]);
-        let child = |tokens| Segment { tokens, parent: Some(1) };
-        assert_eq!(batch.segments, [Segment::alone(2), Segment::alone(3), child(2), child(1)]);
-        assert_eq!(batch.rows, [0, 4, 5, 4]);
+        assert_eq!(batch.tokens, [9, 1, 2, 3, 4]);
+        assert_eq!(batch.segments, [Segment::alone(1), Segment::alone(3), Segment { tokens: 1, parent: Some(1) }]);
+        assert_eq!(batch.rows, [0, 3, 4, 3]);
         assert_eq!(batch.targets, [8, 4, 5, 6]);
-        assert_eq!(batch.longest(), 5);
+        assert_eq!(batch.longest(), 4);
+    }
+
+    #[test]
+    fn nothing_is_read_that_no_scored_token_follows() {
+        let mut batch = PackedBatch::default();
+        batch.push(&[1, 2, 3, 4, 5], &[false, false, true, false, false]);
+        batch.push(&[6, 7, 8], &[true, false, false]);
+        assert_eq!((&batch.tokens[..], &batch.rows[..], &batch.targets[..]), (&[1, 2][..], &[1][..], &[3][..]));
+        assert_eq!(batch.segments, [Segment::alone(2)]);
     }
 }

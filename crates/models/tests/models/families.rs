@@ -12,9 +12,7 @@ const NEAR: f32 = 1e-4;
 /// Sequences end to end, and the logits after every token of each asked for.
 fn everywhere(sequences: &[Vec<u32>]) -> PackedBatch {
     let mut batch = PackedBatch::default();
-    sequences.iter().for_each(|tokens| batch.push(tokens, &vec![false; tokens.len()]));
-    batch.rows = (0..batch.tokens.len() as u32).collect();
-    batch.targets = vec![0; batch.rows.len()];
+    sequences.iter().for_each(|tokens| batch.push(&[tokens, &[0][..]].concat(), &vec![true; tokens.len() + 1]));
     batch
 }
 

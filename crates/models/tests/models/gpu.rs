@@ -206,7 +206,7 @@ fn weights_come_back_as_they_were_and_what_is_not_done_is_named() {
     assert_eq!(refused, GpuError::Family("soft caps"));
     assert!(refused.to_string().contains("soft caps are only computed on the CPU"), "{refused}");
     let mut long = PackedBatch::default();
-    long.push(&[1; 97], &[true; 97]);
+    long.push(&[1; 98], &[true; 98]);
     let refused = GpuDecoder::new(device, &weights).unwrap().log_probs(&long, 1.0).unwrap_err().to_string();
     assert!(refused.contains("97 tokens exceeds the context of 96"), "{refused}");
 }

@@ -34,22 +34,22 @@ fn only_scored_tokens_are_scored_and_the_first_never_is() {
     batch.push(&[7, 8, 9], &[true, false, true]);
     batch.push(&[], &[]);
     batch.push(&[5, 6], &[false, true]);
-    assert_eq!(batch.segments, [3, 2].map(Segment::alone));
-    assert_eq!((batch.rows, batch.targets), (vec![1, 3], vec![9, 6]));
+    assert_eq!(batch.segments, [2, 1].map(Segment::alone));
+    assert_eq!((batch.rows, batch.targets), (vec![1, 2], vec![9, 6]));
 }
 
 #[test]
 fn a_sequence_beyond_the_context_is_refused() -> Result<()> {
-    let error = Autograd::new(&weights(true))?.log_probs(&batch(&[97]), 1.0).unwrap_err();
+    let error = Autograd::new(&weights(true))?.log_probs(&batch(&[98]), 1.0).unwrap_err();
     assert!(error.to_string().contains("97 tokens exceeds the context of 96"), "{error}");
     Ok(())
 }
 
 #[test]
 fn a_sequence_whose_beginning_is_shared_is_as_long_as_it_is() -> Result<()> {
-    let (beginning, rest) = (tokens(1, 60), tokens(2, 37));
+    let (beginning, rest) = (tokens(1, 60), tokens(2, 38));
     let whole = [beginning, rest].concat();
-    let scored = vec![false; whole.len()];
+    let scored: Vec<bool> = (0..whole.len()).map(|at| at >= 60).collect();
     let mut batch = PackedBatch::default();
     batch.push_family(60, [(&whole[..61], &scored[..61]), (&whole[..], &scored[..])]);
     let error = Autograd::new(&weights(true))?.states(&batch).unwrap_err();

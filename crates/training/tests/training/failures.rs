@@ -1,6 +1,6 @@
 //! Steps that cannot be taken leave the weights as they were, to the bit.
 
-use stateset_domain::{Group, Learner, LearnerError};
+use stateset_domain::{Group, Learner, LearnerError, PolicyVersion, Role};
 use stateset_models::Pretrained;
 use stateset_training::PolicyLearner;
 
@@ -92,7 +92,9 @@ fn optimizer(learner: &PolicyLearner) -> Vec<u8> {
 #[test]
 fn a_conversation_beyond_the_context_is_an_error_that_says_so() {
     let mut groups = groups();
-    groups[0].members[0].push_context(stateset_domain::Role::User, &[1; 160]);
+    let member = &mut groups[0].members[0];
+    member.push_context(Role::User, &[1; 160]);
+    member.push_sampled(&[], &[2], &[-1.0], PolicyVersion(0), &[]);
     let error = learner(|_| {}).step(&groups).unwrap_err();
     assert!(matches!(&error, LearnerError::Compute(reason) if reason.contains("exceeds the context")), "{error}");
 }
