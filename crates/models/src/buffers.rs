@@ -6,7 +6,12 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Hands out buffers. It never holds more than were out at once, up to a factor of two for what fits loosely.
+use rayon::prelude::*;
+
+/// Floats that a thread clears or copies at a time.
+const CHUNK: usize = 1 << 16;
+
+/// Hands out buffers. It never holds much more than were out at once: an eighth, and up to a factor of two for what fits loosely.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Buffers(Arc<Mutex<Idle>>);
 
@@ -28,14 +33,14 @@ impl Buffers {
     /// `len` zeros.
     pub(crate) fn zeros(&self, len: usize) -> Buffer {
         let mut buffer = self.take(len);
-        buffer.fill(0.0);
+        buffer.par_chunks_mut(CHUNK).for_each(|buffer| buffer.fill(0.0));
         buffer
     }
 
     /// A copy of `values`.
     pub(crate) fn copy(&self, values: &[f32]) -> Buffer {
         let mut buffer = self.take(values.len());
-        buffer.copy_from_slice(values);
+        buffer.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(to, from)| to.copy_from_slice(from));
         buffer
     }
 
@@ -63,10 +68,11 @@ impl Idle {
         self.forget();
     }
 
-    /// Lets go of the buffers that have lain about longest, while there are too many.
+    /// Lets go of the buffers that have lain about longest, while there are too many. With nothing to spare, sizes that take turns would
+    /// drive each other out, step after step.
     fn forget(&mut self) {
         let mut idle: usize = self.buffers.iter().map(Vec::len).sum();
-        while idle + self.out > self.most {
+        while idle + self.out > self.most + self.most / 8 {
             idle -= self.buffers.remove(0).len();
         }
     }
@@ -117,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_held_than_was_out_at_once() {
+    fn little_more_is_held_than_was_out_at_once() {
         let buffers = Buffers::default();
         for len in [4, 100, 7, 1000, 3, 500] {
             let held = [buffers.take(len), buffers.take(len)];
@@ -125,7 +131,22 @@ mod tests {
         }
         buffers.idle(|idle| {
             assert_eq!((idle.out, idle.most), (0, 2000));
-            assert!(idle.buffers.iter().map(Vec::len).sum::<usize>() <= 2000);
+            assert!(idle.buffers.iter().map(Vec::len).sum::<usize>() <= 2250);
         });
+    }
+
+    #[test]
+    fn sizes_that_take_turns_do_not_drive_each_other_out() {
+        let buffers = Buffers::default();
+        let places = |held: &[Buffer]| {
+            let mut places: Vec<*const f32> = held.iter().map(|it| it.as_ptr()).collect();
+            places.sort_unstable();
+            places
+        };
+        let turn = || {
+            let many = places(&[100; 10].map(|len| buffers.take(len)));
+            (many, places(&[buffers.take(110)]))
+        };
+        assert_eq!(turn(), turn());
     }
 }
