@@ -187,16 +187,19 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// The largest element; negative infinity for an empty slice.
 #[inline(always)]
 pub fn max(a: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (chunks, rest) = a.as_chunks::<LANES>();
-    let mut tail = [f32::NEG_INFINITY; LANES];
-    tail[..rest.len()].copy_from_slice(rest);
-    for x in chunks.iter().chain([&tail]) {
+    let mut filled_up = [f32::NEG_INFINITY; LANES];
+    // The last lanes, of which some may have been seen.
+    let last = a.last_chunk::<LANES>().unwrap_or_else(|| {
+        filled_up[..a.len()].copy_from_slice(a);
+        &filled_up
+    });
+    let mut lanes = last.map(|x| larger(x, f32::NEG_INFINITY));
+    for x in a.as_chunks::<LANES>().0 {
         for i in 0..LANES {
-            lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] };
+            lanes[i] = larger(x[i], lanes[i]);
         }
     }
-    lanes.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
+    fold_lanes(lanes, larger)
 }
 
 /// `x = e^(x - shift)`; returns the sum.

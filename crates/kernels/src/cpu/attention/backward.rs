@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{BLOCK, Packed, Scratch, Seen, rotate_rows, rotate_rows_back, soft_cap, visible};
+use super::{BLOCK, Gathered, Packed, Scratch, Seen, grown, rotate_rows_back, soft_cap, visible};
 use crate::Scoring;
 use crate::cpu::Rope;
 use crate::cpu::product::{Right, View, product};
@@ -55,41 +55,38 @@ struct Saved<'a> {
 /// Fills a segment's own `dqkv`, and returns the gradients of its parent's keys and values `[parent's tokens, 2 kv_heads * head_dim]`.
 fn backward_segment(p: &Packed, rope: &Rope, saved: &Saved<'_>, dqkv: &mut [f32], s: &mut Scratch) -> Vec<f32> {
     let (d, row) = (p.head_dim, p.row());
-    let (before, n) = (saved.seen.before.len() / row, saved.seen.own.len() / row);
+    let (before, all) = saved.seen.tokens(p);
+    let n = all - before;
     let mut sent = vec![0.0; before * p.kv_row()];
     if n == 0 {
         return sent;
     }
-    let all = before + n;
-    s.reserve(all, d);
+    let heads = grown(&mut s.heads, all * row);
+    saved.seen.gather(p, rope, heads);
+    let (dout, inner) = (grown(&mut s.dout, n * p.out_row()), grown(&mut s.inner, n * p.heads));
+    gather_flow(saved.out, saved.dout, p.heads, d, dout, inner);
+    let given = Given { saved, heads: Gathered { values: heads, before, all, d }, dout, inner };
+    let (dk, dv) = (grown(&mut s.dk, all * d), grown(&mut s.dv, all * d));
     for kv in 0..p.kv_heads {
-        saved.seen.keys(p, rope, kv, &mut s.k[..all * d]);
-        saved.seen.values(p, kv, &mut s.v[..all * d]);
-        s.dk[..all * d].fill(0.0);
-        s.dv[..all * d].fill(0.0);
+        dk.fill(0.0);
+        dv.fill(0.0);
+        let (k, v) = (given.heads.keys(p, kv), given.heads.values(p, kv));
         let laid_out = LaidOut {
-            keys: Right::lay_out((&s.k, View::columns(d)), (d, all), &mut s.keys),
-            values: Right::lay_out((&s.v, View::columns(d)), (d, all), &mut s.values),
-            mixed: Right::lay_out((&s.k, View::rows(d)), (all, d), &mut s.mixed),
+            keys: Right::lay_out((k, View::columns(d)), (d, all), &mut s.keys),
+            values: Right::lay_out((v, View::columns(d)), (d, all), &mut s.values),
+            mixed: Right::lay_out((k, View::rows(d)), (all, d), &mut s.mixed),
         };
         for head in p.group(kv) {
-            rotate_rows(rope, before, &saved.seen.own[head * d..], row, &mut s.q[..n * d], d);
-            let mut flow = Flow {
-                q: &s.q,
-                dq: &mut s.dq,
-                dk: &mut s.dk,
-                dv: &mut s.dv,
-                scores: &mut s.scores,
-                d_scores: &mut s.d_scores,
-            };
+            let dq = grown(&mut s.dq, n * d);
+            let mut flow = Flow { dq, dk, dv, scores: &mut s.scores, d_scores: &mut s.d_scores };
             for start in (0..n).step_by(BLOCK) {
-                backward_block(p, saved, &laid_out, &mut flow, (head, before, start));
+                backward_block(&given, &laid_out, &mut flow, head, start);
             }
-            rotate_rows_back(rope, before, &s.dq[..n * d], &mut dqkv[head * d..], row, d);
+            rotate_rows_back(rope, before, dq, &mut dqkv[head * d..], row, d);
         }
         let (k, v) = ((p.heads + kv) * d, (p.heads + p.kv_heads + kv) * d);
-        let (shared, own) = s.dk[..all * d].split_at(before * d);
-        let (shared_v, own_v) = s.dv[..all * d].split_at(before * d);
+        let (shared, own) = dk.split_at(before * d);
+        let (shared_v, own_v) = dv.split_at(before * d);
         if before > 0 {
             rotate_rows_back(rope, 0, shared, &mut sent[kv * d..], p.kv_row(), d);
             copy_rows(shared_v, &mut sent[(p.kv_heads + kv) * d..], p.kv_row(), d);
@@ -98,6 +95,20 @@ fn backward_segment(p: &Packed, rope: &Rope, saved: &Saved<'_>, dqkv: &mut [f32]
         copy_rows(own_v, &mut dqkv[v..], row, d);
     }
     sent
+}
+
+multiversion! {
+    /// Gradients of outputs `[tokens, heads * d]` to `to[heads, tokens, d]`, and their inner products with the outputs to
+    /// `inner[heads, tokens]`: what every gradient of a probability is measured from (Dao, arXiv:2307.08691).
+    fn gather_flow(out: &[f32], dout: &[f32], heads: usize, d: usize, to: &mut [f32], inner: &mut [f32]) {
+        let n = inner.len() / heads;
+        for (i, (out, dout)) in out.chunks_exact(heads * d).zip(dout.chunks_exact(heads * d)).enumerate() {
+            for (head, (out, dout)) in out.chunks_exact(d).zip(dout.chunks_exact(d)).enumerate() {
+                inner[head * n + i] = dot(out, dout);
+                to[(head * n + i) * d..][..d].copy_from_slice(dout);
+            }
+        }
+    }
 }
 
 fn copy_rows(from: &[f32], to: &mut [f32], row: usize, d: usize) {
@@ -116,49 +127,42 @@ struct LaidOut<'a> {
     mixed: Right<'a>,
 }
 
-/// What a block of a head reads, adds to, and works in.
+/// What a block of a head is made from.
+struct Given<'a> {
+    saved: &'a Saved<'a>,
+    heads: Gathered<'a>,
+    /// `[heads, tokens, head_dim]` and `[heads, tokens]`, as [`gather_flow`] leaves them.
+    dout: &'a [f32],
+    inner: &'a [f32],
+}
+
+/// What a block of a head adds to and works in.
 struct Flow<'a> {
-    q: &'a [f32],
     dq: &'a mut [f32],
     dk: &'a mut [f32],
     dv: &'a mut [f32],
-    scores: &'a mut [f32],
-    d_scores: &'a mut [f32],
+    scores: &'a mut Vec<f32>,
+    d_scores: &'a mut Vec<f32>,
 }
 
-fn backward_block(
-    p: &Packed,
-    saved: &Saved<'_>,
-    laid_out: &LaidOut<'_>,
-    s: &mut Flow<'_>,
-    (head, before, start): (usize, usize, usize),
-) {
-    let (scoring, d, out_row) = (saved.scoring, p.head_dim, p.out_row());
-    let n = saved.seen.own.len() / p.row();
+fn backward_block(given: &Given<'_>, laid_out: &LaidOut<'_>, s: &mut Flow<'_>, head: usize, start: usize) {
+    let (scoring, Gathered { before, all, d, .. }) = (given.saved.scoring, given.heads);
+    let n = all - before;
     let rows = BLOCK.min(n - start);
     let visible = visible(&scoring, before + start, rows);
     let (first, width) = (visible.start, visible.len());
-    let (scores, scores_t) = (View::rows(width), View::columns(width));
-    let o_at = start * out_row + head * d;
-    let (q, o, seen) = (View::rows(d).at(start * d), View::rows(out_row).at(o_at), View::rows(d).at(first * d));
+    let (at, q, dout) = (head * n + start, given.heads.queries(head), &given.dout[head * n * d..][..n * d]);
+    let (own, seen) = (View::rows(d).at(start * d), View::rows(d).at(first * d));
+    let (along, across) = (View::rows(width), View::columns(width));
+    let (p, dp) = (grown(s.scores, rows * width), grown(s.d_scores, rows * width));
     let shape = (rows, 0..d, visible.clone());
-    laid_out.keys.multiply(shape.clone(), scoring.scale, (s.q, q), (s.scores, scores), false);
-    laid_out.values.multiply(shape, 1.0, (saved.dout, o), (s.d_scores, scores), false);
-    softmax_backward(
-        &mut s.scores[..rows * width],
-        &mut s.d_scores[..rows * width],
-        &saved.lse[head * n + start..][..rows],
-        &saved.out[o_at..],
-        &saved.dout[o_at..],
-        out_row,
-        d,
-        scoring.scale,
-        scoring.window,
-        scoring.soft_cap,
-    );
-    product((width, d, rows), 1.0, (s.scores, scores_t), (saved.dout, o), (s.dv, seen), true, 1);
-    laid_out.mixed.multiply((rows, visible, 0..d), 1.0, (s.d_scores, scores), (s.dq, q), false);
-    product((width, d, rows), 1.0, (s.d_scores, scores_t), (s.q, q), (s.dk, seen), true, 1);
+    laid_out.keys.multiply(shape.clone(), scoring.scale, (q, own), (p, along), false);
+    laid_out.values.multiply(shape, 1.0, (dout, own), (dp, along), false);
+    let (lse, inner) = (&given.saved.lse[at..][..rows], &given.inner[at..][..rows]);
+    softmax_backward(p, dp, lse, inner, scoring.scale, scoring.window, scoring.soft_cap);
+    product((width, d, rows), 1.0, (p, across), (dout, own), (s.dv, seen), true, 1);
+    laid_out.mixed.multiply((rows, visible, 0..d), 1.0, (dp, along), (s.dq, own), false);
+    product((width, d, rows), 1.0, (dp, across), (q, own), (s.dk, seen), true, 1);
 }
 
 /// Adds to `d_sinks[heads]` what comes from `dout`, with the output and `lse` of [`attention`](super::attention). A sink gives nothing, so
@@ -181,14 +185,13 @@ pub fn sinks_backward(packed: &Packed, sinks: &[f32], out: &[f32], dout: &[f32],
 multiversion! {
     /// Raw scores to probabilities, and gradients of probabilities to gradients of raw scores (times `scale`), in place.
     fn softmax_backward<const FMA: bool>(
-        scores: &mut [f32], d_scores: &mut [f32], lse: &[f32], out: &[f32], dout: &[f32], out_row: usize, d: usize, scale: f32,
-        window: Option<usize>, cap: Option<f32>,
+        scores: &mut [f32], d_scores: &mut [f32], lse: &[f32], inner: &[f32], scale: f32, window: Option<usize>, cap: Option<f32>,
     ) {
         let seen = scores.len() / lse.len();
         let start = seen - lse.len();
         let rows = scores.chunks_exact_mut(seen).zip(d_scores.chunks_exact_mut(seen));
         for (i, (p, ds)) in rows.enumerate() {
-            let inner = dot(&out[i * out_row..][..d], &dout[i * out_row..][..d]);
+            let (lse, inner) = (lse[i], inner[i]);
             let sees = start + i + 1;
             let past = window.map_or(0, |window| sees.saturating_sub(window));
             for unseen in [0..past, sees..seen] {
@@ -198,12 +201,12 @@ multiversion! {
             let visible = p[past..sees].iter_mut().zip(&mut ds[past..sees]);
             match cap {
                 None => visible.for_each(|(p, ds)| {
-                    *p = exp::<FMA>(*p - lse[i]);
+                    *p = exp::<FMA>(*p - lse);
                     *ds = *p * (*ds - inner) * scale;
                 }),
                 Some(cap) => visible.for_each(|(p, ds)| {
                     let score = soft_cap::<FMA>(*p, cap);
-                    *p = exp::<FMA>(score - lse[i]);
+                    *p = exp::<FMA>(score - lse);
                     *ds = *p * (*ds - inner) * (1.0 - (score / cap) * (score / cap)) * scale;
                 }),
             }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{BLOCK, Packed, Scratch, Seen, powers, rotate_rows, visible};
+use super::{BLOCK, Gathered, Packed, Scratch, Seen, grown, powers, visible};
 use crate::Scoring;
 use crate::cpu::Rope;
 use crate::cpu::product::{Right, View};
@@ -41,28 +41,27 @@ fn forward_segment(
     if seen.own.is_empty() {
         return;
     }
-    let (d, row, out_row) = (p.head_dim, p.row(), p.out_row());
-    let (before, n) = (seen.before.len() / row, seen.own.len() / row);
-    let all = before + n;
-    s.reserve(all, d);
+    let (d, out_row) = (p.head_dim, p.out_row());
+    let (before, all) = seen.tokens(p);
+    let n = all - before;
+    let heads = grown(&mut s.heads, all * p.row());
+    seen.gather(p, rope, heads);
+    let heads = Gathered { values: heads, before, all, d };
     for kv in 0..p.kv_heads {
-        seen.keys(p, rope, kv, &mut s.k[..all * d]);
-        seen.values(p, kv, &mut s.v[..all * d]);
-        let keys = Right::lay_out((&s.k, View::columns(d)), (d, all), &mut s.keys);
-        let values = Right::lay_out((&s.v, View::rows(d)), (all, d), &mut s.values);
+        let keys = Right::lay_out((heads.keys(p, kv), View::columns(d)), (d, all), &mut s.keys);
+        let values = Right::lay_out((heads.values(p, kv), View::rows(d)), (all, d), &mut s.values);
         for head in p.group(kv) {
-            rotate_rows(rope, before, &seen.own[head * d..], row, &mut s.q[..n * d], d);
             let sink = scoring.sinks.map(|sinks| sinks[head]);
             for start in (0..n).step_by(BLOCK) {
                 let rows = BLOCK.min(n - start);
                 let visible = visible(&scoring, before + start, rows);
-                let (q, scores) = (View::rows(d).at(start * d), View::rows(visible.len()));
+                let (q, weights) = (View::rows(d).at(start * d), View::rows(visible.len()));
+                let scores = grown(&mut s.scores, rows * visible.len());
                 let shape = (rows, 0..d, visible.clone());
-                keys.multiply(shape, scoring.scale, (&s.q, q), (&mut s.scores, scores), false);
-                let block = &mut s.scores[..rows * visible.len()];
-                softmax(block, &mut lse[head * n + start..][..rows], scoring.window, scoring.soft_cap, sink);
+                keys.multiply(shape, scoring.scale, (heads.queries(head), q), (scores, weights), false);
+                softmax(scores, &mut lse[head * n + start..][..rows], scoring.window, scoring.soft_cap, sink);
                 let o = View::rows(out_row).at(start * out_row + head * d);
-                values.multiply((rows, visible, 0..d), 1.0, (&s.scores, scores), (out, o), false);
+                values.multiply((rows, visible, 0..d), 1.0, (scores, weights), (out, o), false);
             }
         }
     }

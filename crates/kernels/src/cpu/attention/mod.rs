@@ -1,7 +1,7 @@
 //! Causal grouped-query attention with rotary positions over packed segments, for training.
 //!
 //! Segments lie end to end without padding. Each is one task, so outputs are disjoint slices and no lock or pointer is shared. Keys and
-//! values are laid out once for all query heads that share them. Per query head and block of 48 rows: two products forward, five backward;
+//! values are laid out once for all query heads that share them. Per query head and block of 24 rows: two products forward, five backward;
 //! only the log-sum-exp of each row is kept in between.
 //!
 //! What a segment sends back to its parent's keys and values goes into a buffer of its own; the buffers are added in the order of the
@@ -23,7 +23,7 @@ use super::simd::{exp, exp_sum, larger, max, multiversion};
 use crate::Scoring;
 
 /// Whole tiles, and as few of what no row sees as pays.
-const BLOCK: usize = 48;
+const BLOCK: usize = 24;
 
 /// Queries, keys and values that a segment's tokens see.
 #[derive(Clone, Copy)]
@@ -40,23 +40,46 @@ impl<'a> Seen<'a> {
         Self { before, own: parts[segment] }
     }
 
-    /// The rotated keys of head `kv`, one after the other.
-    fn keys(&self, p: &Packed, rope: &Rope, kv: usize, to: &mut [f32]) {
-        let at = (p.heads + kv) * p.head_dim;
-        let (before, own) = to.split_at_mut(self.before.len() / p.row() * p.head_dim);
-        if !before.is_empty() {
-            rotate_rows(rope, 0, &self.before[at..], p.row(), before, p.head_dim);
-        }
-        rotate_rows(rope, before.len() / p.head_dim, &self.own[at..], p.row(), own, p.head_dim);
+    /// Tokens of the parent, and of all.
+    fn tokens(&self, p: &Packed) -> (usize, usize) {
+        let before = self.before.len() / p.row();
+        (before, before + self.own.len() / p.row())
     }
 
-    /// The values of head `kv`, one after the other.
-    fn values(&self, p: &Packed, kv: usize, to: &mut [f32]) {
-        let at = (p.heads + p.kv_heads + kv) * p.head_dim;
-        let rows = self.before.chunks_exact(p.row()).chain(self.own.chunks_exact(p.row()));
-        for (to, from) in to.chunks_exact_mut(p.head_dim).zip(rows) {
-            to.copy_from_slice(&from[at..][..p.head_dim]);
-        }
+    /// Everything head by head, a token after the other `[heads + 2 kv_heads, all, head_dim]`: queries and keys turned, then values. Of
+    /// the parent's queries nothing.
+    fn gather(&self, p: &Packed, rope: &Rope, to: &mut [f32]) {
+        let (before, all) = self.tokens(p);
+        gather_rows(p, rope, self.before, p.heads, 0, all, to);
+        gather_rows(p, rope, self.own, 0, before, all, to);
+    }
+}
+
+/// The heads of a segment as [`Seen::gather`] has put them.
+#[derive(Clone, Copy)]
+struct Gathered<'a> {
+    values: &'a [f32],
+    /// Tokens of the parent, and of all.
+    before: usize,
+    all: usize,
+    d: usize,
+}
+
+impl<'a> Gathered<'a> {
+    fn head(&self, head: usize) -> &'a [f32] {
+        &self.values[head * self.all * self.d..][..self.all * self.d]
+    }
+
+    fn queries(&self, head: usize) -> &'a [f32] {
+        &self.head(head)[self.before * self.d..]
+    }
+
+    fn keys(&self, p: &Packed, kv: usize) -> &'a [f32] {
+        self.head(p.heads + kv)
+    }
+
+    fn values(&self, p: &Packed, kv: usize) -> &'a [f32] {
+        self.head(p.heads + p.kv_heads + kv)
     }
 }
 
@@ -68,9 +91,11 @@ fn visible(scoring: &Scoring<'_, f32>, start: usize, rows: usize) -> Range<usize
 /// Buffers of one worker, grown to the longest segment it has met.
 #[derive(Default)]
 struct Scratch {
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
+    /// What [`Seen::gather`] gathers.
+    heads: Vec<f32>,
+    /// Gradients of outputs, head by head, and their inner products with the outputs.
+    dout: Vec<f32>,
+    inner: Vec<f32>,
     dq: Vec<f32>,
     dk: Vec<f32>,
     dv: Vec<f32>,
@@ -82,23 +107,30 @@ struct Scratch {
     mixed: product::Scratch,
 }
 
-impl Scratch {
-    /// Room for tokens that see up to `seen` others, in heads `d` wide.
-    fn reserve(&mut self, seen: usize, d: usize) {
-        for rows in [&mut self.q, &mut self.k, &mut self.v, &mut self.dq, &mut self.dk, &mut self.dv] {
-            rows.resize((seen * d).max(rows.len()), 0.0);
-        }
-        for block in [&mut self.scores, &mut self.d_scores] {
-            block.resize((BLOCK * seen).max(block.len()), 0.0);
-        }
+/// `len` numbers of whatever was there before.
+fn grown(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
     }
+    &mut buffer[..len]
 }
 
 multiversion! {
-    /// Rows at positions from `first` on, turned.
-    fn rotate_rows(rope: &Rope, first: usize, from: &[f32], row: usize, to: &mut [f32], d: usize) {
-        for (i, to) in to.chunks_exact_mut(d).enumerate() {
-            rope.rotate(first + i, &from[i * row..][..d], to, 1.0);
+    /// Rows at positions from `first` on, to `to[heads + 2 kv_heads, all, head_dim]`. A row after the other is read, so that what comes
+    /// next is fetched from memory meanwhile. The first `left_out` heads are not gathered.
+    fn gather_rows(
+        p: &Packed, rope: &Rope, rows: &[f32], left_out: usize, first: usize, all: usize, to: &mut [f32],
+    ) {
+        let d = p.head_dim;
+        for (i, row) in rows.chunks_exact(p.row()).enumerate() {
+            for (head, from) in row.chunks_exact(d).enumerate().skip(left_out) {
+                let to = &mut to[(head * all + first + i) * d..][..d];
+                if head < p.heads + p.kv_heads {
+                    rope.rotate(first + i, from, to, 1.0);
+                } else {
+                    to.copy_from_slice(from);
+                }
+            }
         }
     }
 }
