@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use super::tile::{Out, Tile};
 
-/// Rows of a task at most: with a block of each in the second cache.
-const ROWS: usize = 192;
+/// Rows of a task at most: with a block of each in the second cache, and few enough for threads to end together.
+const ROWS: usize = 96;
 /// Rows of a task at least, if there are so many: fewer would read panels more often than they multiply.
 const FEWEST: usize = 48;
 /// Multiply-adds of a task at least.
