@@ -18,7 +18,7 @@ use thiserror::Error;
 const NUMBER: u64 = 4;
 
 /// What a process takes that holds nothing yet, and what it takes beyond what is counted, as a part of that: buffers that fit loosely, and
-/// what the allocator keeps. With both, plans were within 6 % of measured peaks (docs/running.md).
+/// what the allocator keeps. With both, plans were at most 3 % below measured peaks (docs/running.md).
 const PROGRAM: u64 = 100_000_000;
 const SPARE: u64 = 12;
 
