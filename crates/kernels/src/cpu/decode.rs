@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::attention::powers;
+use super::attention::{grown, powers};
 use super::kv_cache::{BLOCK, KvCache, Row};
 use super::rope::Rope;
 use super::simd::{mul_add, multiversion};
@@ -68,13 +68,6 @@ thread_local! {
 struct Scratch {
     queries: Vec<f32>,
     scores: Vec<f32>,
-}
-
-fn grown(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
-    }
-    &mut buffer[..len]
 }
 
 multiversion! {

@@ -108,7 +108,7 @@ struct Scratch {
 }
 
 /// `len` numbers of whatever was there before.
-fn grown(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+pub(super) fn grown(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if buffer.len() < len {
         buffer.resize(len, 0.0);
     }
