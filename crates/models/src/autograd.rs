@@ -28,7 +28,8 @@ pub struct Autograd {
     checkpoints: bool,
 }
 
-/// The states of a batch, and how they came about.
+/// The states of a batch, and how they came about. A copy shares all memory.
+#[derive(Clone)]
 pub struct Recording {
     states: Var,
     tape: Tape,
@@ -42,18 +43,21 @@ impl Recording {
         self.states.as_tensor()
     }
 
-    /// Adds to `sums`, one for each of the decoder's weights in their order, what the gradient of the states in `found` comes to. A
-    /// gradient that `found` has of a weight itself, by a head that is the embedding, is left to the caller. Any number of times.
+    /// Adds to `sums`, one for each of the decoder's weights in their order, what the gradient of the states comes to, which is taken out
+    /// of `found`. A gradient that `found` has of a weight itself, by a head that is the embedding, is left to the caller.
+    ///
+    /// What was kept for the way back is let go of on the way, if no copy of the recording holds it.
     ///
     /// # Errors
     /// If the arithmetic fails.
     ///
     /// # Panics
     /// If `sums` are not of the weights' sizes.
-    pub fn backward(&self, found: &GradStore, sums: &mut [Vec<f32>]) -> Result<()> {
-        let Some(gradient) = found.get(self.states()) else { return Ok(()) };
-        let gradient = with_floats(gradient, |gradient| self.buffers.copy(gradient))?;
-        self.tape.backward(gradient, sums).map(|_| ())
+    pub fn backward(self, found: &mut GradStore, sums: &mut [Vec<f32>]) -> Result<()> {
+        let Some(gradient) = found.remove(self.states()) else { return Ok(()) };
+        let last = with_floats(&gradient, |gradient| self.buffers.copy(gradient))?;
+        drop(gradient);
+        self.tape.backward(last, sums).map(|_| ())
     }
 }
 
@@ -260,7 +264,7 @@ impl Autograd {
     /// If the arithmetic fails.
     pub fn log_probs_of(&self, states: &Tensor, batch: &PackedBatch, temperature: f32) -> Result<Tensor> {
         let (targets, again) = (batch.targets.as_slice().into(), states.track_op());
-        let op = LinearLogProb::new(targets, temperature, self.config.logit_soft_cap, again);
+        let op = LinearLogProb::new(targets, temperature, self.config.logit_soft_cap, again, self.buffers.clone());
         match self.weights.head() {
             Held::Learnt(head) => states.apply_op2(head, op),
             Held::Frozen { values, .. } => states.apply_op1(op.of_frozen(values.clone())),

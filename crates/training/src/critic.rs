@@ -87,8 +87,8 @@ impl Critic {
         &self,
         policy: &mut Gradients,
         own: Option<&mut Gradients>,
-        recording: Option<&Recording>,
-        found: &GradStore,
+        recording: Option<Recording>,
+        found: &mut GradStore,
     ) -> Result<()> {
         let gradients = match (&self.apart, own) {
             (Some(_), Some(own)) => {

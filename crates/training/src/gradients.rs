@@ -30,17 +30,17 @@ impl Gradients {
     ///
     /// # Errors
     /// If the arithmetic fails.
-    pub fn add_through(&mut self, first: usize, recording: &Recording, found: &GradStore) -> Result<()> {
+    pub fn add_through(&mut self, first: usize, recording: Recording, found: &mut GradStore) -> Result<()> {
         recording.backward(found, &mut self.values[first..])
     }
 
-    /// Adds what one backward pass found. Variables it did not reach add nothing.
+    /// Adds what one backward pass found of `variables`, and takes it out of `found`. Variables it did not reach add nothing.
     ///
     /// # Errors
     /// If a gradient is not f32 on the CPU.
-    pub fn add(&mut self, variables: &[Variable], found: &GradStore) -> Result<()> {
+    pub fn add(&mut self, variables: &[Variable], found: &mut GradStore) -> Result<()> {
         for (sum, variable) in self.values.iter_mut().zip(variables) {
-            let Some(gradient) = found.get(variable.var.as_tensor()) else { continue };
+            let Some(gradient) = found.remove(variable.var.as_tensor()) else { continue };
             let gradient = gradient.contiguous()?;
             let (storage, layout) = gradient.storage_and_layout();
             let (Storage::Cpu(candle_core::CpuStorage::F32(values)), Some((start, end))) =

@@ -247,7 +247,7 @@ impl PolicyLearner {
                 }
             }
             let known: Vec<&First> = at.iter().filter_map(|i| firsts[*i].as_ref()).collect();
-            sum += self.pull(&part, &known, &scored, counts, pull)?;
+            sum += self.pull(&part, &known, scored, counts, pull)?;
         }
         Ok(sum)
     }
@@ -256,7 +256,7 @@ impl PolicyLearner {
         &self,
         examples: &[&Example],
         firsts: &[&First],
-        scored: &Scored,
+        scored: Scored,
         counts: &Counts,
         pull: &mut Pull,
     ) -> Result<Found> {
@@ -300,14 +300,14 @@ impl PolicyLearner {
             found.values = self.value(examples, firsts, &per_example(examples, values)?, counts, &mut slopes);
             loss = (loss + along(values, &slopes)?)?;
         }
-        let back = loss.backward()?;
+        let mut back = loss.backward()?;
         let Pull { policy, critic: own } = pull;
-        policy.add(&self.variables, &back)?;
-        if let Some(recording) = &scored.policy {
-            policy.add_through(0, recording, &back)?;
+        policy.add(&self.variables, &mut back)?;
+        if let Some(recording) = scored.policy {
+            policy.add_through(0, recording, &mut back)?;
         }
         if let Some(critic) = &self.critic {
-            critic.pull(policy, own.as_mut(), scored.critic.as_ref(), &back)?;
+            critic.pull(policy, own.as_mut(), scored.critic, &mut back)?;
         }
         Ok(found)
     }

@@ -84,9 +84,9 @@ impl Supervised {
             let weights = Tensor::from_vec(weights, packed.targets.len(), &Device::Cpu)?;
             let part = (found.get(0)? * weights)?.sum_all()?;
             loss += f64::from(part.to_scalar::<f32>()?);
-            let back = part.backward()?;
-            gradients.add(&self.variables, &back)?;
-            gradients.add_through(0, &recording, &back)?;
+            let mut back = part.backward()?;
+            gradients.add(&self.variables, &mut back)?;
+            gradients.add_through(0, recording, &mut back)?;
         }
         self.step += 1;
         let lr = self.settings.learning_rate * self.settings.schedule.multiplier(self.step, self.settings.steps);

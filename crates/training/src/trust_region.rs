@@ -167,9 +167,9 @@ impl PolicyLearner {
             change.iter_mut().zip(behind).for_each(|(z, behind)| *z = (*z - behind) / (2.0 * nudge) as f32);
             part.old.spread(&mut change, scale);
             let change = Tensor::from_vec(change, logits.shape(), logits.device())?;
-            let back = (logits * change)?.sum_all()?.backward()?;
-            product.add(&self.variables, &back)?;
-            product.add_through(0, recording, &back)?;
+            let mut back = (logits * change)?.sum_all()?.backward()?;
+            product.add(&self.variables, &mut back)?;
+            product.add_through(0, recording.clone(), &mut back)?;
         }
         Ok(product.values().iter().flatten().map(|it| f64::from(*it)).collect())
     }
@@ -222,8 +222,8 @@ impl PolicyLearner {
             for (states, packed, part, known) in &looked {
                 let ((values, recording), mut slopes) = (critic.values(states, packed, true)?, Vec::new());
                 self.value(part, known, &per_example(part, &values)?, counts, &mut slopes);
-                let back = along(&values, &slopes)?.backward()?;
-                critic.pull(&mut pull.policy, pull.critic.as_mut(), recording.as_ref(), &back)?;
+                let mut back = along(&values, &slopes)?.backward()?;
+                critic.pull(&mut pull.policy, pull.critic.as_mut(), recording, &mut back)?;
             }
             if let (Some(critic), Some(gradients)) = (&mut self.critic, &pull.critic) {
                 critic.update(gradients, lr)?;

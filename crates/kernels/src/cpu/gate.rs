@@ -39,24 +39,23 @@ fn forward(gate_up: &[f32], y: &mut [f32], n: usize, pair: impl Fn(f32, f32) -> 
     }
 }
 
-/// `d_gate_up[rows, 2 n]` from `dy[rows, n]`.
-pub fn gate_backward(gating: Gating, dy: &[f32], gate_up: &[f32], d_gate_up: &mut [f32], n: usize) {
-    assert!(gate_up.len() == 2 * dy.len() && d_gate_up.len() == gate_up.len(), "gate shapes");
-    let inputs = dy.par_chunks(n * ROWS).zip(gate_up.par_chunks(2 * n * ROWS));
-    inputs
-        .zip(d_gate_up.par_chunks_mut(2 * n * ROWS))
-        .for_each(|((dy, gate_up), d)| backward_rows(gating, dy, gate_up, d, n));
+/// The gradient of `gate_up[rows, 2 n]` from `dy[rows, n]`, written over `gate_up`.
+pub fn gate_backward(gating: Gating, dy: &[f32], gate_up: &mut [f32], n: usize) {
+    assert_eq!(gate_up.len(), 2 * dy.len(), "gate shapes");
+    dy.par_chunks(n * ROWS)
+        .zip(gate_up.par_chunks_mut(2 * n * ROWS))
+        .for_each(|(dy, gate_up)| backward_rows(gating, dy, gate_up, n));
 }
 
 multiversion! {
-    fn backward_rows<const FMA: bool>(gating: Gating, dy: &[f32], gate_up: &[f32], d_gate_up: &mut [f32], n: usize) {
+    fn backward_rows<const FMA: bool>(gating: Gating, dy: &[f32], gate_up: &mut [f32], n: usize) {
         match gating {
-            Gating::Silu => backward(dy, gate_up, d_gate_up, n, |dy, g, u| {
+            Gating::Silu => backward(dy, gate_up, n, |dy, g, u| {
                 let s = 1.0 / (1.0 + exp::<FMA>(-g));
                 let a = g * s;
                 (dy * u * (s + a * (1.0 - s)), dy * a)
             }),
-            Gating::GeluTanh => backward(dy, gate_up, d_gate_up, n, |dy, g, u| {
+            Gating::GeluTanh => backward(dy, gate_up, n, |dy, g, u| {
                 let (h, slope) = gelu(g);
                 let e = exp::<FMA>(-h);
                 let s = 1.0 / (1.0 + e);
@@ -64,7 +63,7 @@ multiversion! {
                 // `e s` is `1 - s` without its cancellation, which the slope of the cube would magnify.
                 (dy * u * (s + a * (e * s) * slope), dy * a)
             }),
-            Gating::Clamped { alpha, limit } => backward(dy, gate_up, d_gate_up, n, |dy, g, u| {
+            Gating::Clamped { alpha, limit } => backward(dy, gate_up, n, |dy, g, u| {
                 let (moves, lets) = (if g < limit { dy } else { 0.0 }, if u.abs() < limit { dy } else { 0.0 });
                 let (g, v) = (least(g, limit), most(least(u, limit), -limit) + 1.0);
                 let s = 1.0 / (1.0 + exp::<FMA>(-alpha * g));
@@ -76,13 +75,11 @@ multiversion! {
 }
 
 #[inline(always)]
-fn backward(dy: &[f32], gate_up: &[f32], d: &mut [f32], n: usize, slopes: impl Fn(f32, f32, f32) -> (f32, f32)) {
-    let rows = dy.chunks_exact(n).zip(gate_up.chunks_exact(2 * n)).zip(d.chunks_exact_mut(2 * n));
-    for ((dy, gate_up), d) in rows {
-        let (g, u) = gate_up.split_at(n);
-        let (dg, du) = d.split_at_mut(n);
+fn backward(dy: &[f32], gate_up: &mut [f32], n: usize, slopes: impl Fn(f32, f32, f32) -> (f32, f32)) {
+    for (dy, gate_up) in dy.chunks_exact(n).zip(gate_up.chunks_exact_mut(2 * n)) {
+        let (g, u) = gate_up.split_at_mut(n);
         for i in 0..n {
-            (dg[i], du[i]) = slopes(dy[i], g[i], u[i]);
+            (g[i], u[i]) = slopes(dy[i], g[i], u[i]);
         }
     }
 }

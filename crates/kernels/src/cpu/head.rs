@@ -56,22 +56,19 @@ struct Tile {
     columns: usize,
 }
 
-/// Log-probabilities and entropies of `softmax(x w^T / temperature)`, as [`log_prob`](super::log_prob()) of all logits would give them, and
-/// those logits if `keep` and if they fit [`KEPT_LOGITS`].
+/// Log-probabilities and entropies of `softmax(x w^T / temperature)`, as [`log_prob`](super::log_prob()) of all logits would give them.
+/// `logits` is the [room](Head::room) they are made in; where it has room for all of them, they are left there.
 ///
 /// # Panics
 /// If shapes do not match or a target is not below `vocab`.
 #[must_use]
-pub fn linear_log_prob(head: Head<'_>, keep: bool) -> (LogProb, Option<Vec<f32>>) {
+pub fn linear_log_prob(head: Head<'_>, logits: &mut [f32]) -> LogProb {
     let (rows, vocab) = head.shape();
     assert!(head.targets.iter().all(|target| (*target as usize) < vocab), "a target is outside the vocabulary");
     let mut seen = vec![Row::default(); rows];
     let mut chosen = vec![0.0; rows];
     let powers = Powers::at(head.temperature);
-    let keep = keep && rows * vocab <= KEPT_LOGITS;
-    let tiles = if keep { vec![Tile { row: 0, rows, column: 0, columns: vocab }] } else { tiles(rows, vocab) };
-    let mut logits = vec![0.0; tiles.iter().map(Tile::len).max().unwrap_or(0)];
-    for tile in &tiles {
+    for tile in &head.tiles(logits) {
         let logits = &mut logits[..tile.len()];
         head.multiply(tile, logits);
         look(logits, tile.columns, powers, &mut seen[tile.row..][..tile.rows]);
@@ -83,18 +80,18 @@ pub fn linear_log_prob(head: Head<'_>, keep: bool) -> (LogProb, Option<Vec<f32>>
             }
         }
     }
-    (LogProb::of(&seen, chosen.into_iter(), head.temperature), keep.then_some(logits))
+    LogProb::of(&seen, chosen.into_iter(), head.temperature)
 }
 
 /// `d_states[rows, hidden]`, overwritten, and `d_weight[vocab, hidden]`, added to if it is asked for, from the gradients of log-probability and entropy and
-/// from what [`linear_log_prob`] found. `kept` are its logits if it kept them; they are consumed.
+/// from what [`linear_log_prob`] found. `logits` is the room they are made in, and whether they are there already, as that left them.
 ///
 /// # Panics
 /// If shapes do not match.
 pub fn linear_log_prob_backward(
     head: Head<'_>,
     found: &LogProb,
-    kept: Option<Vec<f32>>,
+    (logits, made): (&mut [f32], bool),
     upstream: (&[f32], &[f32]),
     d_states: &mut [f32],
     mut d_weight: Option<&mut [f32]>,
@@ -102,15 +99,9 @@ pub fn linear_log_prob_backward(
     let (rows, vocab) = head.shape();
     let weight_fits = d_weight.as_ref().is_none_or(|it| it.len() == head.weight.len());
     assert!(d_states.len() == head.states.len() && weight_fits, "linear_log_prob shapes");
-    assert!(kept.as_ref().is_none_or(|logits| logits.len() == rows * vocab), "kept logits are not of this head");
+    assert!(!made || logits.len() == rows * vocab, "kept logits are not of this head");
     let slopes = slopes(found, upstream, head.temperature);
-    let whole = vec![Tile { row: 0, rows, column: 0, columns: vocab }];
-    let (tiles, mut logits, made) = match kept {
-        Some(logits) => (whole, logits, true),
-        None => (tiles(rows, vocab), Vec::new(), false),
-    };
-    logits.resize(tiles.iter().map(Tile::len).max().unwrap_or(0), 0.0);
-    for tile in &tiles {
+    for tile in &head.tiles(logits) {
         let logits = &mut logits[..tile.len()];
         if !made {
             head.multiply(tile, logits);
@@ -132,6 +123,24 @@ impl Head<'_> {
         let fits = self.states.len() == rows * self.hidden && self.weight.len() == vocab * self.hidden;
         assert!(fits && self.hidden > 0 && vocab > 0, "linear_log_prob shapes");
         (rows, vocab)
+    }
+
+    /// Logits that there has to be room for: all of them if they are to be kept and fit [`KEPT_LOGITS`], or a tile.
+    #[must_use]
+    pub fn room(&self, keep: bool) -> usize {
+        let (rows, vocab) = self.shape();
+        let all = rows * vocab;
+        if keep && all <= KEPT_LOGITS { all } else { tiles(rows, vocab).iter().map(Tile::len).max().unwrap_or(0) }
+    }
+
+    /// The tiles that logits are made in where there is so much room: one, if it is enough for all.
+    fn tiles(&self, room: &[f32]) -> Vec<Tile> {
+        let (rows, vocab) = self.shape();
+        if room.len() < rows * vocab {
+            tiles(rows, vocab)
+        } else {
+            vec![Tile { row: 0, rows, column: 0, columns: vocab }]
+        }
     }
 
     /// `logits = x w^T`, capped, of one tile.

@@ -150,9 +150,9 @@ fn gates_and_their_gradients() {
     let (x, dy) = (numbers(1, 6 * 2 * 37, 6.0), numbers(2, 6 * 37, 1.0));
     for gating in [Gating::Silu, Gating::GeluTanh, Gating::Clamped { alpha: 1.702, limit: 4.0 }] {
         assert_agree(1e-6, || {
-            let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
+            let (mut y, mut dx) = (vec![0.0; dy.len()], x.clone());
             gate(gating, &x, &mut y, 37);
-            gate_backward(gating, &dy, &x, &mut dx, 37);
+            gate_backward(gating, &dy, &mut dx, 37);
             [y, dx].concat()
         });
     }

@@ -73,9 +73,11 @@ fn a_head_widened_in_parts_finds_what_a_whole_one_does() {
             reproducible(|| {
                 let head =
                     Head { states: &states, weight, targets: &targets, temperature: 0.7, hidden, soft_cap: Some(3.0) };
-                let (found, kept) = cpu::linear_log_prob(head, keep);
+                let mut logits = vec![f32::NAN; head.room(keep)];
+                let found = cpu::linear_log_prob(head, &mut logits);
+                let upstream = (upstream.0.as_slice(), upstream.1.as_slice());
                 let (mut dx, mut dw) = (vec![f32::NAN; rows * hidden], vec![0.0; vocab * hidden]);
-                cpu::linear_log_prob_backward(head, &found, kept, (&upstream.0, &upstream.1), &mut dx, Some(&mut dw));
+                cpu::linear_log_prob_backward(head, &found, (&mut logits, keep), upstream, &mut dx, Some(&mut dw));
                 [found.log_prob, found.entropy, dx, dw]
             })
         };

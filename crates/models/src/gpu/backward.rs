@@ -2,26 +2,35 @@
 
 use stateset_kernels::cuda::{self, Array, Device, DeviceError};
 
-use super::tape::{Op, Pass};
+use super::tape::{Op, Pass, Values};
 use super::{GpuWeights, normed_heads};
-use crate::trail::{Node, Trail};
+use crate::trail::{Flow, Node, Trail};
 
 /// The walk back over a tape.
 pub(super) struct Walk<'a, D: Device> {
     pub(super) pass: &'a Pass<D>,
     pub(super) weights: &'a GpuWeights<D>,
-    pub(super) trail: &'a Trail<Op<D>, Array<D, f32>>,
+    pub(super) trail: Trail<Op<D>, Values<D>>,
     /// Where the gradient of each weight is summed.
     pub(super) sums: &'a mut [Array<D, f32>],
 }
 
 impl<D: Device> Walk<'_, D> {
+    /// Goes all the way, given the gradient of the last value.
+    pub(super) fn from(mut self, last: Array<D, f32>) -> Result<(), DeviceError> {
+        let mut flow = self.trail.back(last);
+        while let Some((node, d_out)) = self.trail.step_back(&mut flow) {
+            self.step(&node, d_out, &mut flow)?;
+        }
+        Ok(())
+    }
+
     /// Adds what the gradient of the value of `node` comes to, to those of its weights and of what it was made from.
-    pub(super) fn step(
+    fn step(
         &mut self,
-        node: &Node<Op<D>, Array<D, f32>>,
+        node: &Node<Op<D>, Values<D>>,
         d_out: Array<D, f32>,
-        flow: &mut [Option<Array<D, f32>>],
+        flow: &mut Flow<Array<D, f32>>,
     ) -> Result<(), DeviceError> {
         let (pass, device) = (self.pass, &*self.pass.device);
         match &node.op {
@@ -29,9 +38,9 @@ impl<D: Device> Walk<'_, D> {
                 cuda::scatter_rows(device, &d_out, &pass.to_vocabulary, &mut self.sums[*weight], node.width)
             }
             Op::Norm { x, weight, rstd } => {
-                let (input, w) = (self.trail.node(*x).needed(), &self.weights.values[*weight]);
+                let (input, w) = (self.trail.take(*x), &self.weights.values[*weight]);
                 let mut dx = pass.blank(input.len())?;
-                cuda::rms_norm_backward(device, &d_out, input, w, rstd, &mut dx, &mut self.sums[*weight])?;
+                cuda::rms_norm_backward(device, &d_out, &input, w, rstd, &mut dx, &mut self.sums[*weight])?;
                 self.join(&mut flow[*x], dx)
             }
             Op::Copy { x } => self.join(&mut flow[*x], d_out),
@@ -60,9 +69,9 @@ impl<D: Device> Walk<'_, D> {
                 self.join(&mut flow[*qkv], dx)
             }
             Op::Gate { x } => {
-                let input = self.trail.node(*x).needed();
+                let input = self.trail.take(*x);
                 let mut dx = pass.blank(input.len())?;
-                cuda::gate_backward(device, &d_out, input, &mut dx, node.width)?;
+                cuda::gate_backward(device, &d_out, &input, &mut dx, node.width)?;
                 self.join(&mut flow[*x], dx)
             }
             Op::Select { x } => {
@@ -78,11 +87,7 @@ impl<D: Device> Walk<'_, D> {
     }
 
     /// The gradient of what a projection was made from.
-    fn product(
-        &mut self,
-        node: &Node<Op<D>, Array<D, f32>>,
-        d_out: &Array<D, f32>,
-    ) -> Result<Array<D, f32>, DeviceError> {
+    fn product(&mut self, node: &Node<Op<D>, Values<D>>, d_out: &Array<D, f32>) -> Result<Array<D, f32>, DeviceError> {
         let Op::Linear { x, weight, bias, .. } = &node.op else { unreachable!("a projection") };
         let (device, k, n) = (&*self.pass.device, self.trail.node(*x).width, node.width);
         let shape = (d_out.len() / n, k, n);

@@ -28,7 +28,7 @@ struct Tables<D: Device> {
 /// What was found of a batch, and how it came about.
 pub struct GpuRecording<D: Device> {
     pass: Pass<D>,
-    trail: Trail<Op<D>, Array<D, f32>>,
+    trail: Trail<Op<D>, Values<D>>,
     states: Values<D>,
     targets: Vec<u32>,
     temperature: f32,
@@ -113,8 +113,7 @@ impl<D: Device> GpuDecoder<D> {
         let at = *self.weights.places.head();
         let head = self.head(&states, &targets, temperature);
         let d_states = head.backward(&self.device, parts, gradients, &mut sums[at])?;
-        let mut walk = Walk { pass: &pass, weights: &self.weights, trail: &trail, sums };
-        trail.walk_back(d_states, |node, d_out, flow| walk.step(node, d_out, flow))
+        Walk { pass: &pass, weights: &self.weights, trail, sums }.from(d_states)
     }
 
     fn head<'a>(&'a self, states: &'a Array<D, f32>, targets: &'a [u32], temperature: f32) -> Head<'a, D> {

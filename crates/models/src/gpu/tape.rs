@@ -124,7 +124,7 @@ pub(super) enum Op<D: Device> {
 pub(super) struct Writer<'a, D: Device> {
     pub(super) pass: &'a Pass<D>,
     pub(super) weights: &'a GpuWeights<D>,
-    pub(super) trail: Trail<Op<D>, Array<D, f32>>,
+    pub(super) trail: Trail<Op<D>, Values<D>>,
 }
 
 impl<D: Device> Writer<'_, D> {

@@ -10,20 +10,28 @@ use stateset_kernels::cpu::{self, Head, LogProb, Numbers};
 
 use super::{floats, tensor, with_floats};
 use crate::Stored;
+use crate::buffers::{Buffer, Buffers};
 
 pub(crate) struct LinearLogProb {
     targets: Arc<[u32]>,
     temperature: f32,
     soft_cap: Option<f32>,
     keep: bool,
+    buffers: Buffers,
     found: OnceLock<LogProb>,
-    logits: Mutex<Option<Vec<f32>>>,
+    logits: Mutex<Option<Buffer>>,
 }
 
 impl LinearLogProb {
-    /// `keep` logits for a backward pass, if there are few. Without them it is right all the same, and slower.
-    pub(crate) fn new(targets: Arc<[u32]>, temperature: f32, soft_cap: Option<f32>, keep: bool) -> Self {
-        Self { targets, temperature, soft_cap, keep, found: OnceLock::new(), logits: Mutex::new(None) }
+    /// `keep` logits for a backward pass, if there are few. Without them it is right all the same, and slower. They lie in one of `buffers`.
+    pub(crate) fn new(
+        targets: Arc<[u32]>,
+        temperature: f32,
+        soft_cap: Option<f32>,
+        keep: bool,
+        buffers: Buffers,
+    ) -> Self {
+        Self { targets, temperature, soft_cap, keep, buffers, found: OnceLock::new(), logits: Mutex::new(None) }
     }
 
     /// The same, with a weight that is frozen.
@@ -33,9 +41,12 @@ impl LinearLogProb {
 
     fn forward(&self, x: &CpuStorage, lx: &Layout, weight: Numbers<'_>) -> Result<(CpuStorage, Shape)> {
         let (rows, hidden) = lx.shape().dims2()?;
-        let (found, logits) = cpu::linear_log_prob(self.head(floats(x, lx)?, weight, hidden), self.keep);
+        let head = self.head(floats(x, lx)?, weight, hidden);
+        let mut logits = self.buffers.take(head.room(self.keep));
+        let found = cpu::linear_log_prob(head, &mut logits);
         let both = [found.log_prob.as_slice(), &found.entropy].concat();
-        *self.kept() = logits;
+        let all = logits.len() == rows * weight.len() / hidden;
+        *self.kept() = (self.keep && all).then_some(logits);
         // An operation is applied once, so this is always the first value.
         let _ = self.found.set(found);
         Ok((CpuStorage::F32(both), (2, rows).into()))
@@ -49,7 +60,9 @@ impl LinearLogProb {
         with_floats(gradient, |gradient| {
             let upstream = gradient.split_at(self.targets.len());
             with_floats(x, |x| {
-                cpu::linear_log_prob_backward(self.head(x, weight, hidden), found, kept, upstream, &mut dx, dw);
+                let (head, made) = (self.head(x, weight, hidden), kept.is_some());
+                let mut logits = kept.unwrap_or_else(|| self.buffers.take(head.room(false)));
+                cpu::linear_log_prob_backward(head, found, (&mut logits, made), upstream, &mut dx, dw);
             })
         })??;
         tensor(dx, x.shape().clone())
@@ -61,7 +74,7 @@ impl LinearLogProb {
     }
 
     /// Where kept logits lie until a backward pass uses them up.
-    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Vec<f32>>> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Buffer>> {
         self.logits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,84 +13,70 @@ use crate::trail::Node;
 impl Tape {
     /// Adds the weights' gradients to `sums`, given that of the last value. Returns that of the value the tape begins with, if it does not
     /// begin with tokens.
-    pub(crate) fn backward(&self, last: Buffer, sums: &mut [Vec<f32>]) -> Result<Option<Buffer>> {
-        let mut first = None;
-        self.trail.walk_back(last, |node, d_out, flow| {
-            if matches!(node.op, Op::Input) {
-                first = Some(d_out);
-                return Ok(());
-            }
-            self.step(node, d_out, flow, sums)
-        })?;
-        Ok(first)
-    }
-
-    fn step(
-        &self,
-        node: &Node<Op, Buffer>,
-        mut d_out: Buffer,
-        flow: &mut [Option<Buffer>],
-        sums: &mut [Vec<f32>],
-    ) -> Result<()> {
-        match &node.op {
-            Op::Input => unreachable!("a tape ends there"),
-            Op::Embed { weight } => {
-                if let Some(sum) = weight.sum {
-                    self.pass.scale_embeddings(&mut d_out);
-                    cpu::scatter_add_rows(&d_out, &self.pass.batch.tokens, &mut sums[sum], node.width);
+    pub(crate) fn backward(mut self, last: Buffer, sums: &mut [Vec<f32>]) -> Result<Option<Buffer>> {
+        let mut flow = self.trail.back(last);
+        while let Some((node, mut d_out)) = self.trail.step_back(&mut flow) {
+            match &node.op {
+                Op::Input => return Ok(Some(d_out)),
+                Op::Embed { weight } => {
+                    if let Some(sum) = weight.sum {
+                        self.pass.scale_embeddings(&mut d_out);
+                        cpu::scatter_add_rows(&d_out, &self.pass.batch.tokens, &mut sums[sum], node.width);
+                    }
                 }
-            }
-            Op::Norm { x, weight, rstd } => {
-                let input = self.needed(*x);
-                let mut dx = flow[*x].take().unwrap_or_else(|| self.pass.buffers.zeros(input.len()));
-                let mut unasked = Vec::new();
-                let sum = weight.sum_in(sums, &mut unasked);
-                self.pass.read(weight, |w| cpu::rms_norm_backward(&d_out, input, w, rstd, &mut dx, sum))?;
-                flow[*x] = Some(dx);
-            }
-            Op::Copy { x } => join(&mut flow[*x], d_out),
-            Op::Linear { x, residual, .. } => {
-                let dx = self.product(node, &d_out, sums)?;
-                join(&mut flow[*x], dx);
-                if let Some(residual) = residual {
+                Op::Norm { x, weight, rstd } => {
+                    let input = self.trail.take(*x);
+                    let mut dx = flow[*x].take().unwrap_or_else(|| self.pass.buffers.zeros(input.len()));
+                    let mut unasked = Vec::new();
+                    let sum = weight.sum_in(sums, &mut unasked);
+                    self.pass.read(weight, |w| cpu::rms_norm_backward(&d_out, &input, w, rstd, &mut dx, sum))?;
+                    flow[*x] = Some(dx);
+                }
+                Op::Copy { x } => join(&mut flow[*x], d_out),
+                Op::Linear { x, residual, .. } => {
+                    let dx = self.product(&node, &d_out, sums)?;
+                    join(&mut flow[*x], dx);
+                    if let Some(residual) = residual {
+                        join(&mut flow[*residual], d_out);
+                    }
+                }
+                Op::Add { x, residual } => {
+                    join(&mut flow[*x], self.pass.buffers.copy(&d_out));
                     join(&mut flow[*residual], d_out);
                 }
-            }
-            Op::Add { x, residual } => {
-                join(&mut flow[*x], self.pass.buffers.copy(&d_out));
-                join(&mut flow[*residual], d_out);
-            }
-            Op::NormHeads { x, norms } => {
-                let dx = self.heads(*x, node.width, norms, &d_out, sums)?;
-                join(&mut flow[*x], dx);
-            }
-            Op::Attend { qkv, .. } => {
-                let dx = self.attention(node, &d_out, sums)?;
-                join(&mut flow[*qkv], dx);
-            }
-            Op::Gate { x } => {
-                let input = self.needed(*x);
-                let mut dx = self.pass.buffers.take(input.len());
-                cpu::gate_backward(self.pass.config.gating, &d_out, input, &mut dx, node.width);
-                join(&mut flow[*x], dx);
-            }
-            Op::Experts { x, experts, mixed } => {
-                let dx = self.mix_backward(&self.recalled(*x)?, experts, mixed, &d_out, sums)?;
-                join(&mut flow[*x], dx);
-            }
-            Op::Select { x } => {
-                let mut dx = self.pass.buffers.zeros(self.pass.packed.tokens() * node.width);
-                cpu::scatter_add_rows(&d_out, &self.pass.batch.rows, &mut dx, node.width);
-                join(&mut flow[*x], dx);
-            }
-            Op::Block { x, layer, place } => {
-                let (mut inside, input) = self.of_block(self.needed(*x).clone(), node.width, Keep::Everything);
-                let out = block(&mut inside, layer, *place, input)?;
-                inside.finish(out);
-                flow[*x] = inside.backward(d_out, sums)?;
+                Op::NormHeads { x, norms } => {
+                    let dx = self.heads(*x, node.width, norms, &d_out, sums)?;
+                    join(&mut flow[*x], dx);
+                }
+                Op::Attend { qkv, .. } => {
+                    let dx = self.attention(&node, &d_out, sums)?;
+                    join(&mut flow[*qkv], dx);
+                }
+                Op::Gate { x } => {
+                    let gate_up = self.trail.take(*x);
+                    let mut dx = self.pass.alone(gate_up);
+                    cpu::gate_backward(self.pass.config.gating, &d_out, &mut dx, node.width);
+                    join(&mut flow[*x], dx);
+                }
+                Op::Experts { x, experts, mixed } => {
+                    let dx = self.mix_backward(&self.recalled(*x)?, experts, mixed, &d_out, sums)?;
+                    join(&mut flow[*x], dx);
+                }
+                Op::Select { x } => {
+                    let mut dx = self.pass.buffers.zeros(self.pass.packed.tokens() * node.width);
+                    cpu::scatter_add_rows(&d_out, &self.pass.batch.rows, &mut dx, node.width);
+                    join(&mut flow[*x], dx);
+                }
+                Op::Block { x, layer, place } => {
+                    let input = self.trail.take(*x);
+                    let (mut inside, input) = self.of_block(input, node.width, Keep::Everything);
+                    let out = block(&mut inside, layer, *place, input)?;
+                    inside.finish(out);
+                    flow[*x] = inside.backward(d_out, sums)?;
+                }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn needed(&self, at: usize) -> &Arc<Buffer> {
@@ -122,7 +108,7 @@ impl Tape {
     }
 
     /// The gradient of what a projection was made from.
-    fn product(&self, node: &Node<Op, Buffer>, d_out: &[f32], sums: &mut [Vec<f32>]) -> Result<Buffer> {
+    fn product(&self, node: &Node<Op, Arc<Buffer>>, d_out: &[f32], sums: &mut [Vec<f32>]) -> Result<Buffer> {
         let Op::Linear { x, weight, bias, low, .. } = &node.op else { unreachable!("a projection") };
         let (k, n) = (self.trail.node(*x).width, node.width);
         let shape = (d_out.len() / n, k, n);
@@ -134,7 +120,7 @@ impl Tape {
         }
         let mut dx = self.pass.buffers.take(shape.0 * k);
         self.pass.read(weight, |w| cpu::linear_input_gradient(d_out, w, &mut dx, shape))?;
-        for (adapter, low) in weight.adapters.iter().zip(low) {
+        for (adapter, low) in weight.adapters.iter().zip(&**low) {
             let (input, mut through) = (self.recalled(*x)?, self.pass.buffers.take(low.len()));
             let thinned = adapter.thinned(&input, &self.pass.buffers);
             let (Some(a), Some(b)) = (adapter.a.sum, adapter.b.sum) else { continue };
@@ -174,7 +160,7 @@ impl Tape {
         Ok(dx)
     }
 
-    fn attention(&self, node: &Node<Op, Buffer>, d_out: &[f32], sums: &mut [Vec<f32>]) -> Result<Buffer> {
+    fn attention(&self, node: &Node<Op, Arc<Buffer>>, d_out: &[f32], sums: &mut [Vec<f32>]) -> Result<Buffer> {
         let Op::Attend { qkv, layer, sinks, lse } = &node.op else { unreachable!("attention") };
         let (input, out) = (self.needed(*qkv), node.needed());
         let (mut dx, pass) = (self.pass.buffers.take(input.len()), &self.pass);

@@ -110,8 +110,8 @@ impl Tape {
             pull.iter_mut().chain(d).for_each(|it| *it *= weight(visit));
         }
         self.weights_backward(&pulls, &gated, visits, &experts.down, sums, (inner, hidden));
-        let mut d_gate_up = self.pass.buffers.take(gate_up.len());
-        cpu::gate_backward(self.pass.config.gating, &d_gated, gate_up, &mut d_gate_up, inner);
+        let mut d_gate_up = self.pass.buffers.copy(gate_up);
+        cpu::gate_backward(self.pass.config.gating, &d_gated, &mut d_gate_up, inner);
         let gathered = self.gathered(x, visits, hidden);
         self.weights_backward(&d_gate_up, &gathered, visits, &experts.gate_up, sums, (hidden, 2 * inner));
         let mut d_gathered = self.pass.buffers.take(gathered.len());

@@ -1,5 +1,7 @@
 //! The operations, as they are written down.
 
+use std::sync::Arc;
+
 use candle_core::Result;
 use stateset_kernels::Scoring;
 use stateset_kernels::cpu::{self, LowRank, Span};
@@ -28,7 +30,7 @@ impl Executor for Tape {
         let (mut out, mut rstd) = (self.pass.buffers.take(values.len()), self.pass.buffers.take(values.len() / width));
         self.pass.read(weight, |w| cpu::rms_norm(&values, w, self.pass.eps(), &mut out, &mut rstd))?;
         self.trail.need(x);
-        Ok(self.trail.push(Op::Norm { x: x.at(), weight: weight.clone(), rstd }, width, out))
+        Ok(self.trail.push(Op::Norm { x: x.at(), weight: weight.clone(), rstd: rstd.into() }, width, out))
     }
 
     fn copy(&mut self, x: &Slot) -> Result<Slot> {
@@ -62,7 +64,7 @@ impl Executor for Tape {
             adapter.with(&self.pass, k, n, |adapter| cpu::low_rank(input, adapter, &mut out, &mut made))?;
             low.push(made);
         }
-        let op = Op::Linear { x: at, weight: weight.clone(), bias: bias.clone(), residual: onto, low };
+        let op = Op::Linear { x: at, weight: weight.clone(), bias: bias.clone(), residual: onto, low: low.into() };
         Ok(self.trail.push(op, n, out))
     }
 
@@ -99,7 +101,7 @@ impl Executor for Tape {
         pass.with_scoring(layer, sinks, |scoring| {
             cpu::attention(p, pass.rope(layer), scoring, &values, &mut out, &mut lse);
         })?;
-        let slot = self.trail.push(Op::Attend { qkv: at, layer, sinks: sinks.cloned(), lse }, width, out);
+        let slot = self.trail.push(Op::Attend { qkv: at, layer, sinks: sinks.cloned(), lse: lse.into() }, width, out);
         self.trail.need(&slot);
         Ok(slot)
     }
@@ -117,7 +119,7 @@ impl Executor for Tape {
         let values = self.factor(x);
         let (out, mixed) = self.mix(&values, experts)?;
         Ok(self.trail.push(
-            Op::Experts { x: at, experts: Box::new(experts.clone()), mixed: Box::new(mixed) },
+            Op::Experts { x: at, experts: Box::new(experts.clone()), mixed: Arc::new(mixed) },
             width,
             out,
         ))

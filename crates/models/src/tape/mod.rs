@@ -64,6 +64,11 @@ impl Pass {
     fn rope(&self, layer: usize) -> &Rope {
         &self.ropes[self.config.layers[layer].rope.unwrap_or(self.ropes.len() - 1)]
     }
+
+    /// `values`, to be written over: a copy if anything else may read them.
+    fn alone(&self, values: Arc<Buffer>) -> Buffer {
+        Arc::try_unwrap(values).unwrap_or_else(|kept| self.buffers.copy(&kept))
+    }
 }
 
 /// What is kept for the walk back.
@@ -77,12 +82,14 @@ pub(crate) enum Keep {
     Everything,
 }
 
+#[derive(Clone)]
 pub(crate) struct Tape {
     pass: Arc<Pass>,
     keep: Keep,
-    trail: Trail<Op, Buffer>,
+    trail: Trail<Op, Arc<Buffer>>,
 }
 
+#[derive(Clone)]
 enum Op {
     /// What the tape begins with, if not with tokens.
     Input,
@@ -92,7 +99,7 @@ enum Op {
     Norm {
         x: usize,
         weight: Weight,
-        rstd: Buffer,
+        rstd: Arc<Buffer>,
     },
     Copy {
         x: usize,
@@ -103,7 +110,7 @@ enum Op {
         bias: Option<Weight>,
         residual: Option<usize>,
         /// What the adapters made of the input on the way.
-        low: Vec<Buffer>,
+        low: Arc<[Buffer]>,
     },
     Add {
         x: usize,
@@ -117,7 +124,7 @@ enum Op {
         qkv: usize,
         layer: usize,
         sinks: Option<Weight>,
-        lse: Buffer,
+        lse: Arc<Buffer>,
     },
     Gate {
         x: usize,
@@ -125,7 +132,7 @@ enum Op {
     Experts {
         x: usize,
         experts: Box<Experts<Weight>>,
-        mixed: Box<Mixed>,
+        mixed: Arc<Mixed>,
     },
     Select {
         x: usize,
@@ -167,6 +174,6 @@ impl Tape {
     /// The values of a slot that is used up now, to be written over.
     fn own(&mut self, slot: Slot) -> Buffer {
         let values = self.trail.release(slot, false);
-        Arc::try_unwrap(values).unwrap_or_else(|kept| self.pass.buffers.copy(&kept))
+        self.pass.alone(values)
     }
 }

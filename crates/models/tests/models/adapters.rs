@@ -75,9 +75,9 @@ fn gradients_of_the_factors_are_those_of_torch_and_nothing_else_has_one() -> Res
         let recording = model.record(&batch)?;
         let along = Tensor::new(&expected.floats("coefficients")[1..], &Device::Cpu)?;
         let found = model.log_probs_of(recording.states(), &batch, 1.0)?.get(0)?;
-        let back = (found * along)?.sum_all()?.backward()?;
+        let mut back = (found * along)?.sum_all()?.backward()?;
         let mut sums: Vec<Vec<f32>> = model.learnt().iter().map(|it| vec![0.0; it.var.elem_count()]).collect();
-        recording.backward(&back, &mut sums)?;
+        recording.backward(&mut back, &mut sums)?;
         let right = Expected::read(&folder(family).join("adapter/gradients.safetensors"));
         assert_eq!(right.all().len(), sums.len(), "{family}");
         for (learnt, sum) in model.learnt().iter().zip(&sums) {
@@ -132,9 +132,9 @@ fn dropout_has_the_gradient_of_what_it_left_in_and_nothing_is_left_out_without_d
     assert_eq!(value(&adapter)?, value(&adapter)?);
     assert!((value(&adapter)? - f64::from(whole)).abs() > 1e-3, "something is left out");
     let recording = dropping.record_dropping(&batch, Some(draws))?;
-    let back = total(&dropping, recording.states())?.backward()?;
+    let mut back = total(&dropping, recording.states())?.backward()?;
     let mut sums: Vec<Vec<f32>> = dropping.learnt().iter().map(|it| vec![0.0; it.var.elem_count()]).collect();
-    recording.backward(&back, &mut sums)?;
+    recording.backward(&mut back, &mut sums)?;
     for (at, pair) in sums.chunks(2).enumerate() {
         let length = pair.iter().flatten().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
         let moved = |by: f64| {

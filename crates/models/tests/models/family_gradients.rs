@@ -24,7 +24,7 @@ fn loss(model: &Autograd, states: &Tensor, batch: &PackedBatch, along: &[f32]) -
 fn gradients(model: &Autograd, batch: &PackedBatch, along: &[f32]) -> Result<Decoder<Vec<f32>>> {
     let recording = model.record(batch)?;
     let back = loss(model, recording.states(), batch, along)?.backward()?;
-    pulled(model, &recording, &back)
+    pulled(model, recording, back)
 }
 
 #[test]

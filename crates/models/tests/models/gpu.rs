@@ -80,7 +80,7 @@ fn learns_the_same<D: Device>(device: &Arc<D>, tolerance: f64) {
         let upstream: Vec<f32> = (0..2 * batch.targets.len()).map(|_| stream.normal() as f32).collect();
         let slopes = candle_core::Tensor::from_slice(&upstream, found.shape(), &candle_core::Device::Cpu).unwrap();
         let back = (&found * slopes).unwrap().sum_all().unwrap().backward().unwrap();
-        let expected = pulled(&model, &recording, &back).unwrap();
+        let expected = pulled(&model, recording, back).unwrap();
 
         let gpu = GpuDecoder::new(device.clone(), &weights).unwrap();
         let recording = gpu.record(&batch, TEMPERATURE).unwrap();

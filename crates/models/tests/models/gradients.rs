@@ -28,18 +28,18 @@ fn differentiated(model: &Autograd, batch: &PackedBatch, upstream: &[f64]) -> Re
     let recording = model.record(batch)?;
     let found = model.log_probs_of(recording.states(), batch, TEMPERATURE)?;
     let back = weighted(&found, upstream)?.backward()?;
-    Ok((found, pulled(model, &recording, &back)?))
+    Ok((found, pulled(model, recording, back)?))
 }
 
 /// The gradient of every weight, from that of what was put on the states.
-pub(crate) fn pulled(model: &Autograd, recording: &Recording, back: &GradStore) -> Result<Decoder<Vec<f32>>> {
+pub(crate) fn pulled(model: &Autograd, recording: Recording, mut back: GradStore) -> Result<Decoder<Vec<f32>>> {
     // What a tied head pulls comes apart from what the trunk pulls.
     let direct = |learnt: &Variable| match back.get(learnt.var.as_tensor()) {
         Some(gradient) => gradient.flatten_all()?.to_vec1(),
         None => Ok(vec![0.0; learnt.len()]),
     };
     let mut sums: Vec<Vec<f32>> = model.learnt().iter().map(direct).collect::<Result<_>>()?;
-    recording.backward(back, &mut sums)?;
+    recording.backward(&mut back, &mut sums)?;
     let mut sums = sums.into_iter();
     model.config().parameters().try_map(|_| Ok(sums.next().unwrap()))
 }
@@ -190,13 +190,13 @@ fn checkpoints_change_no_bit_of_the_gradient_and_neither_does_used_memory() -> R
 }
 
 #[test]
-fn a_recording_can_be_walked_back_again() -> Result<()> {
+fn a_copy_of_a_recording_is_walked_back_all_the_same() -> Result<()> {
     let (model, batch) = (Autograd::new(&weights(true))?, batch(&LENGTHS));
     let recording = model.record(&batch)?;
     let loss = model.log_probs_of(recording.states(), &batch, 1.0)?.sum_all()?;
     let walk = || -> Result<Vec<Vec<f32>>> {
         let mut sums = model.learnt().iter().map(|it| vec![0.0; it.len()]).collect::<Vec<_>>();
-        recording.backward(&loss.backward()?, &mut sums)?;
+        recording.clone().backward(&mut loss.backward()?, &mut sums)?;
         Ok(sums)
     };
     let first = walk()?;

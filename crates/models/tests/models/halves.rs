@@ -33,9 +33,9 @@ fn learnt(weights: &HostWeights, batch: &PackedBatch) -> Result<(Vec<f32>, Vec<V
     let found = model.log_probs_of(recording.states(), batch, 0.8)?;
     let along =
         Tensor::new((0..batch.targets.len()).map(|i| (i % 5) as f32 - 1.5).collect::<Vec<_>>(), found.device())?;
-    let back = found.broadcast_mul(&along)?.sum_all()?.backward()?;
+    let mut back = found.broadcast_mul(&along)?.sum_all()?.backward()?;
     let mut sums: Vec<Vec<f32>> = model.learnt().iter().map(|it| vec![0.0; it.len()]).collect();
-    recording.backward(&back, &mut sums)?;
+    recording.backward(&mut back, &mut sums)?;
     Ok((found.flatten_all()?.to_vec1()?, sums))
 }
 

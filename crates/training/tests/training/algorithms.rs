@@ -85,9 +85,9 @@ fn gradient(packed: &PackedBatch, slopes: &[f64]) -> Gradients {
         let slopes = Tensor::from_slice(&slopes, slopes.len(), found.device())?;
         (found * slopes)?.sum_all()?.backward()
     });
-    let found = found.unwrap();
-    gradients.add(&variables, &found).unwrap();
-    gradients.add_through(0, &recording, &found).unwrap();
+    let mut found = found.unwrap();
+    gradients.add(&variables, &mut found).unwrap();
+    gradients.add_through(0, recording, &mut found).unwrap();
     gradients
 }
 
@@ -157,11 +157,11 @@ fn a_critics_gradient_through_the_trunk_is_that_of_its_loss() {
     let (model, recording, found) = values(&BASE.weights);
     let slopes: Vec<f32> = loss(&found).1.iter().map(|slope| *slope as f32).collect();
     let slopes = Tensor::from_slice(&slopes, slopes.len(), found.device()).unwrap();
-    let back = (found * slopes).and_then(|loss| loss.sum_all()?.backward()).unwrap();
+    let mut back = (found * slopes).and_then(|loss| loss.sum_all()?.backward()).unwrap();
     let variables = model.learnt();
     let mut gradients = Gradients::zeros(&variables);
-    gradients.add(&variables, &back).unwrap();
-    gradients.add_through(0, &recording, &back).unwrap();
+    gradients.add(&variables, &mut back).unwrap();
+    gradients.add_through(0, recording, &mut back).unwrap();
     let norm = gradients.norm();
     let step = 2e-3 / norm;
     let at = |by: f64| loss(&values(&moved(&gradients, by)).2).0;
