@@ -3,22 +3,23 @@
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, Var};
-use stateset_kernels::cpu::{Packed, Rope};
+use stateset_kernels::cpu::{self, Packed, Rope};
 
 use stateset_domain::{NamedTensor, Stream};
 
 use crate::adapter::{Adapted, HostAdapter};
-use crate::buffers::Buffers;
-use crate::ops::{Linear, LinearLogProb, with_floats};
+use crate::buffers::{Buffer, Buffers};
+use crate::ops::{Linear, with_floats};
 use crate::tape::{Held, Keep, Pass, Tape, Weight};
-use crate::{Decoder, HostWeights, ModelConfig, PackedBatch, Parameter, Stored, Variable, executor};
+use crate::{
+    Decoder, HostWeights, ModelConfig, PackedBatch, Parameter, Recording, Stored, Variable, executor, recording,
+};
 
 /// A decoder that learns, or that has learnt.
 ///
-/// States come from a tape of our own, which is walked back by [`Recording::backward`]. What is put on the states (a head, a loss) is
-/// a matter of candle's, which says what gradient they have.
+/// States and scores come from a tape of our own, which is walked back by [`Recording::backward`]. Any other head on the states is a
+/// matter of candle's, which says what gradient they have.
 pub struct Autograd {
     config: Arc<ModelConfig>,
     weights: Decoder<Held>,
@@ -26,39 +27,6 @@ pub struct Autograd {
     ropes: Mutex<Arc<[Rope]>>,
     buffers: Buffers,
     checkpoints: bool,
-}
-
-/// The states of a batch, and how they came about. A copy shares all memory.
-#[derive(Clone)]
-pub struct Recording {
-    states: Var,
-    tape: Tape,
-    buffers: Buffers,
-}
-
-impl Recording {
-    /// The last state of every row that predicts a scored token `[scored, hidden]`, for a head to be put on.
-    #[must_use]
-    pub fn states(&self) -> &Tensor {
-        self.states.as_tensor()
-    }
-
-    /// Adds to `sums`, one for each of the decoder's weights in their order, what the gradient of the states comes to, which is taken out
-    /// of `found`. A gradient that `found` has of a weight itself, by a head that is the embedding, is left to the caller.
-    ///
-    /// What was kept for the way back is let go of on the way, if no copy of the recording holds it.
-    ///
-    /// # Errors
-    /// If the arithmetic fails.
-    ///
-    /// # Panics
-    /// If `sums` are not of the weights' sizes.
-    pub fn backward(self, found: &mut GradStore, sums: &mut [Vec<f32>]) -> Result<()> {
-        let Some(gradient) = found.remove(self.states()) else { return Ok(()) };
-        let last = with_floats(&gradient, |gradient| self.buffers.copy(gradient))?;
-        drop(gradient);
-        self.tape.backward(last, sums).map(|_| ())
-    }
 }
 
 impl Autograd {
@@ -169,8 +137,8 @@ impl Autograd {
     /// # Errors
     /// If the batch does not fit the model or the arithmetic fails.
     pub fn states(&self, batch: &PackedBatch) -> Result<Tensor> {
-        let (_, states) = self.run(batch, Keep::Nothing, None)?;
-        Ok(states)
+        let (_, states) = self.run(batch, Keep::Nothing, &self.weights_to_walk(None))?;
+        Tensor::from_slice(&states, (batch.rows.len(), self.config.hidden_size), &Device::Cpu)
     }
 
     /// The same, for a walk back.
@@ -187,11 +155,12 @@ impl Autograd {
     /// If the batch does not fit the model or the arithmetic fails.
     pub fn record_dropping(&self, batch: &PackedBatch, draws: Option<Stream>) -> Result<Recording> {
         let keep = if self.checkpoints { Keep::Blocks } else { Keep::Everything };
-        let (tape, states) = self.run(batch, keep, draws)?;
-        Ok(Recording { states: Var::from_tensor(&states)?, tape, buffers: self.buffers.clone() })
+        let weights = self.weights_to_walk(draws);
+        let (tape, states) = self.run(batch, keep, &weights)?;
+        Ok(Recording::new(states, weights.head().clone(), tape))
     }
 
-    fn run(&self, batch: &PackedBatch, keep: Keep, draws: Option<Stream>) -> Result<(Tape, Tensor)> {
+    fn run(&self, batch: &PackedBatch, keep: Keep, weights: &Decoder<Weight>) -> Result<(Tape, Arc<Buffer>)> {
         let config = &self.config;
         let (longest, context) = (batch.longest(), config.max_position_embeddings);
         if longest > context {
@@ -209,11 +178,9 @@ impl Autograd {
         };
         let (config, buffers) = (self.config.clone(), self.buffers.clone());
         let pass = Pass { batch: batch.clone(), packed, ropes: self.ropes(longest), config, buffers };
-        let weights = self.weights_to_walk(draws);
         let mut tape = Tape::new(pass, keep);
-        let states = executor::states(&mut tape, &weights)?;
+        let states = executor::states(&mut tape, weights)?;
         let states = tape.finish(states);
-        let states = Tensor::from_slice(&states, (batch.rows.len(), self.config.hidden_size), &Device::Cpu)?;
         Ok((tape, states))
     }
 
@@ -248,26 +215,25 @@ impl Autograd {
         (logits / f64::from(cap))?.tanh()? * f64::from(cap)
     }
 
-    /// Log-probability (row 0) and entropy (row 1) of every scored token, nats, `[2, scored]`, under the distribution at
-    /// `temperature`. No gradient leads through the states.
+    /// Log-probability and entropy of every scored token, nats, under the distribution at `temperature`.
     ///
     /// # Errors
     /// If the batch does not fit the model or the arithmetic fails.
-    pub fn log_probs(&self, batch: &PackedBatch, temperature: f32) -> Result<Tensor> {
+    pub fn log_probs(&self, batch: &PackedBatch, temperature: f32) -> Result<[Vec<f32>; 2]> {
         self.log_probs_of(&self.states(batch)?, batch, temperature)
     }
 
-    /// The same, of the [`states`](Self::states) of that batch or of what was [recorded](Self::record) of it. No logits outlive the call
-    /// if no gradient is asked of the states, or if there are many.
+    /// The same, of the [`states`](Self::states) of that batch.
     ///
     /// # Errors
     /// If the arithmetic fails.
-    pub fn log_probs_of(&self, states: &Tensor, batch: &PackedBatch, temperature: f32) -> Result<Tensor> {
-        let (targets, again) = (batch.targets.as_slice().into(), states.track_op());
-        let op = LinearLogProb::new(targets, temperature, self.config.logit_soft_cap, again, self.buffers.clone());
-        match self.weights.head() {
-            Held::Learnt(head) => states.apply_op2(head, op),
-            Held::Frozen { values, .. } => states.apply_op1(op.of_frozen(values.clone())),
-        }
+    pub fn log_probs_of(&self, states: &Tensor, batch: &PackedBatch, temperature: f32) -> Result<[Vec<f32>; 2]> {
+        let found = self.weights.head().read(|weight| {
+            with_floats(states, |states| {
+                let head = recording::head(&self.config, batch, (states, weight), temperature);
+                cpu::linear_log_prob(head, &mut self.buffers.take(head.room(false)))
+            })
+        })??;
+        Ok([found.log_prob, found.entropy])
     }
 }

@@ -51,8 +51,16 @@ impl Buffers {
 }
 
 impl Idle {
+    /// Floats that lie idle.
+    fn idle(&self) -> usize {
+        self.buffers.iter().map(Vec::len).sum()
+    }
+
+    /// A buffer that fits; loosely only where plenty lies idle. Else what a step keeps would take hold of larger ones that each layer
+    /// passes on to the next.
     fn take(&mut self, len: usize) -> Option<Vec<f32>> {
-        let fits = |buffer: &&Vec<f32>| (len..=2 * len).contains(&buffer.len());
+        let largest = if self.idle() < 2 * len { len + len / 4 } else { 2 * len };
+        let fits = |buffer: &&Vec<f32>| (len..=largest).contains(&buffer.len());
         let best = self.buffers.iter().filter(fits).map(Vec::len).min();
         let at = best.and_then(|best| self.buffers.iter().position(|buffer| buffer.len() == best));
         let found = at.map(|at| self.buffers.remove(at));
@@ -71,7 +79,7 @@ impl Idle {
     /// Lets go of the buffers that have lain about longest, while there are too many. With nothing to spare, sizes that take turns would
     /// drive each other out, step after step.
     fn forget(&mut self) {
-        let mut idle: usize = self.buffers.iter().map(Vec::len).sum();
+        let mut idle = self.idle();
         while idle + self.out > self.most + self.most / 8 {
             idle -= self.buffers.remove(0).len();
         }
@@ -114,12 +122,24 @@ mod tests {
     #[test]
     fn what_comes_back_is_handed_out_again() {
         let buffers = Buffers::default();
-        let first = buffers.copy(&[1.0, 2.0, 3.0]);
+        let first = buffers.copy(&[1.0, 2.0, 3.0, 4.0, 5.0]);
         let at = first.as_ptr();
         drop(first);
-        let again = buffers.take(2);
-        assert_eq!((again.as_ptr(), &again[..]), (at, &[1.0, 2.0][..]));
-        assert_eq!(buffers.zeros(3)[..], [0.0; 3]);
+        let again = buffers.take(4);
+        assert_eq!((again.as_ptr(), &again[..]), (at, &[1.0, 2.0, 3.0, 4.0][..]));
+        drop(again);
+        assert_eq!(buffers.zeros(5)[..], [0.0; 5]);
+    }
+
+    #[test]
+    fn what_fits_loosely_is_lent_where_plenty_lies_idle() {
+        let buffers = Buffers::default();
+        let [one, others @ ..] = [8, 8, 8].map(|len| buffers.take(len));
+        drop(one);
+        let kept = buffers.take(5);
+        assert_eq!(kept.values.len(), 5, "the only idle one would be missed");
+        drop(others);
+        assert_eq!(buffers.take(5).values.len(), 8);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod mixture;
 mod ops;
 mod packed_batch;
 mod parameters;
+mod recording;
 mod sampling;
 mod served;
 mod stored;
@@ -30,7 +31,7 @@ mod variable;
 mod weights;
 
 pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterError, Factors, HostAdapter, LoraConfig, Targets};
-pub use autograd::{Autograd, Recording};
+pub use autograd::Autograd;
 pub use checkpoint::{
     COMPANIONS, ModelError, Pretrained, REQUIRED, RefusedFormat, ShardError, Storage, StoredDtype, TensorError,
     WEIGHTS, WEIGHTS_INDEX, dequantize_mxfp4, element_types_of, read_index, read_tensors, tensors_of, weights_of,
@@ -42,6 +43,7 @@ pub use decoder::Decoder;
 pub use families::LlamaConfig;
 pub use packed_batch::PackedBatch;
 pub use parameters::Parameter;
+pub use recording::Recording;
 pub use sampling::{Choice, Draw, Sampler};
 pub use served::ServedWeights;
 pub use stored::Stored;

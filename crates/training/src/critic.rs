@@ -69,7 +69,7 @@ impl Critic {
         match (&self.trunk, &self.apart) {
             (Some(trunk), _) if record => {
                 let recording = trunk.record(batch)?;
-                Ok((self.head.values(recording.states())?, Some(recording)))
+                Ok((self.head.values(recording.states()?)?, Some(recording)))
             }
             (Some(trunk), _) => Ok((self.head.values(&trunk.states(batch)?)?, None)),
             (None, Some(_)) => Ok((self.head.values(&states.detach())?, None)),
@@ -97,9 +97,10 @@ impl Critic {
             }
             _ => policy,
         };
-        let Some((trunk, recording)) = self.trunk.as_ref().zip(recording) else { return Ok(()) };
+        let Some((trunk, mut recording)) = self.trunk.as_ref().zip(recording) else { return Ok(()) };
         let first = gradients.values().len() - trunk.learnt().len();
-        gradients.add_through(first, recording, found)
+        recording.pull_states(found)?;
+        recording.backward(&mut gradients.sums()[first..])
     }
 
     /// One update of a critic that learns apart.

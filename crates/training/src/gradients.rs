@@ -4,7 +4,6 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result, Storage};
 use rayon::prelude::*;
 use stateset_kernels::cpu::sum_of_squares;
-use stateset_models::Recording;
 
 use crate::Variable;
 
@@ -26,12 +25,9 @@ impl Gradients {
         self.values.par_iter_mut().for_each(|values| values.fill(0.0));
     }
 
-    /// Adds what a backward pass found of the states of `recording` comes to, for the decoder whose variables begin at `first`.
-    ///
-    /// # Errors
-    /// If the arithmetic fails.
-    pub fn add_through(&mut self, first: usize, recording: Recording, found: &mut GradStore) -> Result<()> {
-        recording.backward(found, &mut self.values[first..])
+    /// The sums, for a [`Recording`](stateset_models::Recording) to add to.
+    pub fn sums(&mut self) -> &mut [Vec<f32>] {
+        &mut self.values
     }
 
     /// Adds what one backward pass found of `variables`, and takes it out of `found`. Variables it did not reach add nothing.

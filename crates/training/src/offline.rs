@@ -7,7 +7,7 @@ use stateset_models::Pretrained;
 
 use crate::batch::Batch;
 use crate::families::pack;
-use crate::pass::per_example;
+use crate::pass::lists_of;
 use crate::{Dataset, Demonstration, Example, Items, LearnerSettings, Objective, PolicyLearner, PreferencePair};
 
 /// What a learner was given, and what it has found out about it.
@@ -112,8 +112,8 @@ impl PolicyLearner {
         let mut sides = [Example::given(&pair.chosen, 1.0, at), Example::given(&pair.rejected, -1.0, at)];
         let ask = || {
             let sides = sides.each_ref();
-            let found = self.reference.log_probs(&pack(&sides), self.settings.temperature)?.get(0)?;
-            let mut lists = per_example(&sides, &found)?.into_iter();
+            let [found, _] = self.reference.log_probs(&pack(&sides), self.settings.temperature)?;
+            let mut lists = lists_of(&sides, &found).into_iter();
             Ok([lists.next().unwrap_or_default(), lists.next().unwrap_or_default()])
         };
         let known =

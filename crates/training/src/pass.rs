@@ -65,8 +65,6 @@ struct Scored {
     packed: PackedBatch,
     /// `[scored]` each.
     scores: Scores,
-    /// Log-probabilities above entropies `[2, scored]`, for the way back on the host.
-    found: Option<Tensor>,
     /// `[scored]`.
     values: Option<Tensor>,
     /// For the way back, if there is one: of the policy's trunk, and of a critic's own.
@@ -150,19 +148,25 @@ impl PolicyLearner {
         let packed = pack(examples);
         if let Some(mut device) = self.device() {
             let scores = device.score(&packed, self.settings.temperature, record.is_some())?;
-            return Ok(Scored { packed, scores, found: None, values: None, policy: None, critic: None });
+            return Ok(Scored { packed, scores, values: None, policy: None, critic: None });
         }
-        let policy = record.map(|draws| self.model.record_dropping(&packed, Some(draws))).transpose()?;
-        let states = match &policy {
-            Some(recording) => recording.states().clone(),
-            None => self.model.states(&packed)?,
+        let (temperature, critic) = (self.settings.temperature, self.critic.as_ref());
+        let (policy, scores, valued) = match record {
+            Some(draws) => {
+                let mut policy = self.model.record_dropping(&packed, Some(draws))?;
+                let scores = policy.score(temperature)?;
+                let valued = critic.map(|critic| critic.values(policy.states()?, &packed, true)).transpose()?;
+                (Some(policy), scores, valued)
+            }
+            None => {
+                let states = self.model.states(&packed)?;
+                let scores = self.model.log_probs_of(&states, &packed, temperature)?;
+                let valued = critic.map(|critic| critic.values(&states, &packed, false)).transpose()?;
+                (None, scores, valued)
+            }
         };
-        let critic =
-            self.critic.as_ref().map(|critic| critic.values(&states, &packed, record.is_some())).transpose()?;
-        let (values, critic) = critic.unzip();
-        let found = self.model.log_probs_of(&states, &packed, self.settings.temperature)?;
-        let scores = [found.get(0)?.to_vec1()?, found.get(1)?.to_vec1()?];
-        Ok(Scored { packed, scores, found: Some(found), values, policy, critic: critic.flatten() })
+        let (values, critic) = valued.unzip();
+        Ok(Scored { packed, scores, values, policy, critic: critic.flatten() })
     }
 
     /// What the reference makes of the first of `examples` (`None` of the rest), of which `run` of a pass consists and `packed`.
@@ -189,10 +193,7 @@ impl PolicyLearner {
             let (batch, temperature) = (own.as_ref().unwrap_or(packed), self.settings.temperature);
             let [found, _] = match self.device() {
                 Some(mut device) => device.score_by_reference(batch, temperature)?,
-                None => {
-                    let found = self.reference.log_probs(batch, temperature)?;
-                    [found.get(0)?.to_vec1()?, Vec::new()]
-                }
+                None => self.reference.log_probs(batch, temperature)?,
             };
             for (list, found) in lists.iter_mut().zip(lists_of(part, &found)) {
                 list.get_or_insert(found);
@@ -284,31 +285,23 @@ impl PolicyLearner {
             let_go: let_go.iter().enumerate().map(|(i, now)| let_go_of(weights(i), now.as_deref())).sum(),
             ..Found::default()
         };
-        let Some(scores) = &scored.found else {
-            let narrow = |slopes: &[f64]| slopes.iter().map(|slope| *slope as f32).collect::<Vec<f32>>();
-            if let Some(mut device) = self.device() {
-                device.pull(&narrow(&slopes.log_probs), &narrow(&slopes.entropies))?;
-            }
+        let narrow = |slopes: &[f64]| slopes.iter().map(|slope| *slope as f32).collect::<Vec<f32>>();
+        let (log_probs, entropies) = (narrow(&slopes.log_probs), narrow(&slopes.entropies));
+        let Some(mut recording) = scored.policy else {
+            self.device().map_or(Ok(()), |mut device| device.pull(&log_probs, &entropies))?;
             return Ok(found);
         };
-        let mut loss = along(&scores.get(0)?, &slopes.log_probs)?;
-        if slopes.entropies.iter().any(|slope| *slope != 0.0) {
-            loss = (loss + along(&scores.get(1)?, &slopes.entropies)?)?;
-        }
-        if let Some(values) = &scored.values {
-            let mut slopes = Vec::new();
-            found.values = self.value(examples, firsts, &per_example(examples, values)?, counts, &mut slopes);
-            loss = (loss + along(values, &slopes)?)?;
-        }
-        let mut back = loss.backward()?;
         let Pull { policy, critic: own } = pull;
-        policy.add(&self.variables, &mut back)?;
-        if let Some(recording) = scored.policy {
-            policy.add_through(0, recording, &mut back)?;
-        }
-        if let Some(critic) = &self.critic {
+        recording.pull_scores((&log_probs, &entropies), policy.sums())?;
+        if let Some((critic, values)) = self.critic.as_ref().zip(scored.values) {
+            let mut slopes = Vec::new();
+            found.values = self.value(examples, firsts, &per_example(examples, &values)?, counts, &mut slopes);
+            let mut back = along(&values, &slopes)?.backward()?;
+            policy.add(&self.variables, &mut back)?;
+            recording.pull_states(&mut back)?;
             critic.pull(policy, own.as_mut(), scored.critic, &mut back)?;
         }
+        recording.backward(policy.sums())?;
         Ok(found)
     }
 
@@ -353,7 +346,7 @@ pub(crate) fn per_example(examples: &[&Example], numbers: &Tensor) -> Result<Vec
 }
 
 /// The same, of plain numbers.
-fn lists_of(examples: &[&Example], numbers: &[f32]) -> Vec<Vec<f64>> {
+pub(crate) fn lists_of(examples: &[&Example], numbers: &[f32]) -> Vec<Vec<f64>> {
     let mut all = numbers.iter().copied().map(f64::from);
     examples.iter().map(|example| all.by_ref().take(example.scored_tokens()).collect()).collect()
 }

@@ -1,6 +1,6 @@
 //! Cloning demonstrations: the cross-entropy steps that make the built-in policy.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::Result;
 use stateset_algorithms::Schedule;
 use stateset_domain::NamedTensor;
 use stateset_models::{Autograd, HostWeights, PackedBatch};
@@ -79,14 +79,11 @@ impl Supervised {
                 let weigh = |spoken: &bool| if *spoken { 1.0 } else { self.settings.context_weight };
                 weights.extend(demo.spoken.iter().skip(1).map(|said| (-weigh(said) / spoken.max(1) as f64) as f32));
             }
-            let recording = self.model.record(&packed)?;
-            let found = self.model.log_probs_of(recording.states(), &packed, 1.0)?;
-            let weights = Tensor::from_vec(weights, packed.targets.len(), &Device::Cpu)?;
-            let part = (found.get(0)? * weights)?.sum_all()?;
-            loss += f64::from(part.to_scalar::<f32>()?);
-            let mut back = part.backward()?;
-            gradients.add(&self.variables, &mut back)?;
-            gradients.add_through(0, recording, &mut back)?;
+            let mut recording = self.model.record(&packed)?;
+            let [log_probs, _] = recording.score(1.0)?;
+            loss += log_probs.iter().zip(&weights).map(|(it, weight)| f64::from(it * weight)).sum::<f64>();
+            recording.pull_scores((&weights, &vec![0.0; weights.len()]), gradients.sums())?;
+            recording.backward(gradients.sums())?;
         }
         self.step += 1;
         let lr = self.settings.learning_rate * self.settings.schedule.multiplier(self.step, self.settings.steps);

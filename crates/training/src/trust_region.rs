@@ -140,7 +140,7 @@ impl PolicyLearner {
     fn recorded(&self, examples: &[Example], at: &[usize]) -> Result<Recorded> {
         let packed = pack(&at.iter().map(|i| &examples[*i]).collect::<Vec<_>>());
         let recording = self.model.record(&packed)?;
-        let logits = self.model.logits(recording.states())?;
+        let logits = self.model.logits(recording.states()?)?;
         let old = Distributions::of(&logits, self.settings.temperature)?;
         Ok(Recorded { part: Part { at: at.to_vec(), packed, old }, logits, recording })
     }
@@ -169,7 +169,9 @@ impl PolicyLearner {
             let change = Tensor::from_vec(change, logits.shape(), logits.device())?;
             let mut back = (logits * change)?.sum_all()?.backward()?;
             product.add(&self.variables, &mut back)?;
-            product.add_through(0, recording.clone(), &mut back)?;
+            let mut recording = recording.again();
+            recording.pull_states(&mut back)?;
+            recording.backward(product.sums())?;
         }
         Ok(product.values().iter().flatten().map(|it| f64::from(*it)).collect())
     }

@@ -95,7 +95,7 @@ fn gap(model: &Pretrained, tokens: &[u32], sampled: &[f32]) -> Result<f64> {
     let scored: Vec<bool> = (0..tokens.len()).map(|at| at + sampled.len() >= tokens.len()).collect();
     let mut batch = PackedBatch::default();
     batch.push(tokens, &scored);
-    let found = Autograd::frozen(&model.weights).log_probs(&batch, 1.0)?.get(0)?.to_vec1::<f32>()?;
+    let [found, _] = Autograd::frozen(&model.weights).log_probs(&batch, 1.0)?;
     let off = found.iter().zip(sampled).map(|(a, b)| f64::from((a - b).abs()));
     Ok(off.fold(0.0, f64::max))
 }

@@ -96,10 +96,9 @@ pub fn linear_log_prob_backward(
     d_states: &mut [f32],
     mut d_weight: Option<&mut [f32]>,
 ) {
-    let (rows, vocab) = head.shape();
     let weight_fits = d_weight.as_ref().is_none_or(|it| it.len() == head.weight.len());
     assert!(d_states.len() == head.states.len() && weight_fits, "linear_log_prob shapes");
-    assert!(!made || logits.len() == rows * vocab, "kept logits are not of this head");
+    assert!(!made || head.all_fit(logits), "kept logits are not of this head");
     let slopes = slopes(found, upstream, head.temperature);
     for tile in &head.tiles(logits) {
         let logits = &mut logits[..tile.len()];
@@ -133,14 +132,17 @@ impl Head<'_> {
         if keep && all <= KEPT_LOGITS { all } else { tiles(rows, vocab).iter().map(Tile::len).max().unwrap_or(0) }
     }
 
-    /// The tiles that logits are made in where there is so much room: one, if it is enough for all.
+    /// Whether there is `room` for all logits.
+    #[must_use]
+    pub fn all_fit(&self, room: &[f32]) -> bool {
+        let (rows, vocab) = self.shape();
+        room.len() >= rows * vocab
+    }
+
+    /// The tiles that logits are made in where there is so much room.
     fn tiles(&self, room: &[f32]) -> Vec<Tile> {
         let (rows, vocab) = self.shape();
-        if room.len() < rows * vocab {
-            tiles(rows, vocab)
-        } else {
-            vec![Tile { row: 0, rows, column: 0, columns: vocab }]
-        }
+        if self.all_fit(room) { vec![Tile { row: 0, rows, column: 0, columns: vocab }] } else { tiles(rows, vocab) }
     }
 
     /// `logits = x w^T`, capped, of one tile.

@@ -3,12 +3,10 @@
 //! candle's own fused operations cut the graph silently, and composing primitive ones costs several times the memory traffic.
 
 mod linear;
-mod log_prob;
 
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor};
 
 pub(crate) use linear::Linear;
-pub(crate) use log_prob::LinearLogProb;
 
 /// The values of a contiguous f32 tensor on the CPU.
 pub(crate) fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {

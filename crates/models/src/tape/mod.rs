@@ -153,6 +153,11 @@ impl Tape {
         Self { pass, keep, trail: Trail::new(keep != Keep::Nothing) }
     }
 
+    /// What it is run on.
+    pub(crate) fn pass(&self) -> &Pass {
+        &self.pass
+    }
+
     /// A tape of one block, beginning with `x`.
     fn of_block(&self, x: Arc<Buffer>, width: usize, keep: Keep) -> (Self, Slot) {
         let mut tape = Self::on(self.pass.clone(), keep);

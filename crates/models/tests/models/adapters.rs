@@ -1,11 +1,11 @@
 //! Adapters: PEFT's answers and gradients with PEFT's files, and merged weights that answer alike.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::Result;
 use stateset_domain::{Artifact, Stream};
 use stateset_kernels::cpu::Row;
 use stateset_models::{
     ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterError, Autograd, Decode, HostAdapter, HostWeights, LoraConfig, PackedBatch,
-    Pretrained, ServedWeights, Targets,
+    Pretrained, Recording, ServedWeights, Targets,
 };
 
 use crate::fixture::{ALL, Expected, assert_near, folder, load};
@@ -63,6 +63,14 @@ fn an_adapter_of_peft_answers_as_in_peft_on_the_weights_and_in_them_and_when_it_
     Ok(())
 }
 
+/// The gradients of the factors, from those of log-probabilities that were scored.
+fn gradients(model: &Autograd, mut recording: Recording, along: &[f32]) -> Result<Vec<Vec<f32>>> {
+    let mut sums: Vec<Vec<f32>> = model.learnt().iter().map(|it| vec![0.0; it.len()]).collect();
+    recording.pull_scores((along, &vec![0.0; along.len()]), &mut sums)?;
+    recording.backward(&mut sums)?;
+    Ok(sums)
+}
+
 #[test]
 fn gradients_of_the_factors_are_those_of_torch_and_nothing_else_has_one() -> Result<()> {
     for (family, model, adapter) in adapted() {
@@ -72,12 +80,10 @@ fn gradients_of_the_factors_are_those_of_torch_and_nothing_else_has_one() -> Res
             continue;
         }
         let (batch, model) = (batch(&ids), Autograd::adapted(&model.weights, adapter)?);
-        let recording = model.record(&batch)?;
-        let along = Tensor::new(&expected.floats("coefficients")[1..], &Device::Cpu)?;
-        let found = model.log_probs_of(recording.states(), &batch, 1.0)?.get(0)?;
-        let mut back = (found * along)?.sum_all()?.backward()?;
-        let mut sums: Vec<Vec<f32>> = model.learnt().iter().map(|it| vec![0.0; it.var.elem_count()]).collect();
-        recording.backward(&mut back, &mut sums)?;
+        let mut recording = model.record(&batch)?;
+        let along = &expected.floats("coefficients")[1..];
+        recording.score(1.0)?;
+        let sums = gradients(&model, recording, along)?;
         let right = Expected::read(&folder(family).join("adapter/gradients.safetensors"));
         assert_eq!(right.all().len(), sums.len(), "{family}");
         for (learnt, sum) in model.learnt().iter().zip(&sums) {
@@ -118,23 +124,19 @@ fn dropout_has_the_gradient_of_what_it_left_in_and_nothing_is_left_out_without_d
     let plain = Autograd::adapted(&model.weights, adapter.clone())?;
     adapter.config.dropout = 0.4;
     let (batch, draws) = (batch(&ids), Stream::new(7));
-    let total = |model: &Autograd, states: &Tensor| -> Result<Tensor> {
-        model.log_probs_of(states, &batch, 1.0)?.get(0)?.sum_all()
-    };
+    let total = |[log_probs, _]: [Vec<f32>; 2]| log_probs.iter().copied().map(f64::from).sum::<f64>();
     let value = |adapter: &HostAdapter| -> Result<f64> {
         let model = Autograd::adapted(&model.weights, adapter.clone())?;
-        let recording = model.record_dropping(&batch, Some(draws))?;
-        Ok(f64::from(total(&model, recording.states())?.to_scalar::<f32>()?))
+        Ok(total(model.record_dropping(&batch, Some(draws))?.score(1.0)?))
     };
     let dropping = Autograd::adapted(&model.weights, adapter.clone())?;
-    let whole = total(&plain, &plain.states(&batch)?)?.to_scalar::<f32>()?;
-    assert_eq!(total(&dropping, &dropping.states(&batch)?)?.to_scalar::<f32>()?, whole);
+    let whole = total(plain.log_probs(&batch, 1.0)?);
+    assert_eq!(total(dropping.log_probs(&batch, 1.0)?), whole);
     assert_eq!(value(&adapter)?, value(&adapter)?);
-    assert!((value(&adapter)? - f64::from(whole)).abs() > 1e-3, "something is left out");
-    let recording = dropping.record_dropping(&batch, Some(draws))?;
-    let mut back = total(&dropping, recording.states())?.backward()?;
-    let mut sums: Vec<Vec<f32>> = dropping.learnt().iter().map(|it| vec![0.0; it.var.elem_count()]).collect();
-    recording.backward(&mut back, &mut sums)?;
+    assert!((value(&adapter)? - whole).abs() > 1e-3, "something is left out");
+    let mut recording = dropping.record_dropping(&batch, Some(draws))?;
+    recording.score(1.0)?;
+    let sums = gradients(&dropping, recording, &vec![1.0; batch.targets.len()])?;
     for (at, pair) in sums.chunks(2).enumerate() {
         let length = pair.iter().flatten().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
         let moved = |by: f64| {

@@ -7,7 +7,8 @@ use stateset_models::{Autograd, PackedBatch};
 use crate::{batch, tokens, weights};
 
 fn log_probs(model: &Autograd, batch: &PackedBatch) -> Vec<f32> {
-    model.log_probs(batch, 1.0).and_then(|found| found.get(0)?.to_vec1()).unwrap()
+    let [log_probs, _] = model.log_probs(batch, 1.0).unwrap();
+    log_probs
 }
 
 #[test]

@@ -70,8 +70,8 @@ impl Batch {
 }
 
 fn log_probs(weights: &HostWeights, packed: &PackedBatch) -> Vec<f64> {
-    let found = Autograd::new(weights).and_then(|model| model.log_probs(packed, 1.0)?.get(0)?.to_vec1::<f32>());
-    found.unwrap().into_iter().map(f64::from).collect()
+    let [found, _] = Autograd::new(weights).and_then(|model| model.log_probs(packed, 1.0)).unwrap();
+    found.into_iter().map(f64::from).collect()
 }
 
 fn gradient(packed: &PackedBatch, slopes: &[f64]) -> Gradients {
@@ -79,15 +79,10 @@ fn gradient(packed: &PackedBatch, slopes: &[f64]) -> Gradients {
     let variables = model.learnt();
     let slopes: Vec<f32> = slopes.iter().map(|slope| *slope as f32).collect();
     let mut gradients = Gradients::zeros(&variables);
-    let recording = model.record(packed).unwrap();
-    let found = model.log_probs_of(recording.states(), packed, 1.0).and_then(|found| {
-        let found = found.get(0)?;
-        let slopes = Tensor::from_slice(&slopes, slopes.len(), found.device())?;
-        (found * slopes)?.sum_all()?.backward()
-    });
-    let mut found = found.unwrap();
-    gradients.add(&variables, &mut found).unwrap();
-    gradients.add_through(0, recording, &mut found).unwrap();
+    let mut recording = model.record(packed).unwrap();
+    recording.score(1.0).unwrap();
+    recording.pull_scores((&slopes, &vec![0.0; slopes.len()]), gradients.sums()).unwrap();
+    recording.backward(gradients.sums()).unwrap();
     gradients
 }
 
@@ -144,7 +139,7 @@ fn a_critics_gradient_through_the_trunk_is_that_of_its_loss() {
     let values = |weights: &HostWeights| -> (Autograd, Recording, Tensor) {
         let model = Autograd::new(weights).unwrap();
         let recording = model.record(&batch.packed).unwrap();
-        let values = head.values(recording.states()).unwrap();
+        let values = head.values(recording.states().unwrap()).unwrap();
         (model, recording, values)
     };
     let returns: Vec<f64> = (0..batch.old.len()).map(|_| stream.uniform()).collect();
@@ -154,14 +149,15 @@ fn a_critics_gradient_through_the_trunk_is_that_of_its_loss() {
         let valued = Valued { new: &new, old: &new, returns: &returns, mask: &mask };
         (valued.evaluate(None, 1.0 / new.len() as f64, &mut slopes).loss, slopes)
     };
-    let (model, recording, found) = values(&BASE.weights);
+    let (model, mut recording, found) = values(&BASE.weights);
     let slopes: Vec<f32> = loss(&found).1.iter().map(|slope| *slope as f32).collect();
     let slopes = Tensor::from_slice(&slopes, slopes.len(), found.device()).unwrap();
     let mut back = (found * slopes).and_then(|loss| loss.sum_all()?.backward()).unwrap();
     let variables = model.learnt();
     let mut gradients = Gradients::zeros(&variables);
     gradients.add(&variables, &mut back).unwrap();
-    gradients.add_through(0, recording, &mut back).unwrap();
+    recording.pull_states(&mut back).unwrap();
+    recording.backward(gradients.sums()).unwrap();
     let norm = gradients.norm();
     let step = 2e-3 / norm;
     let at = |by: f64| loss(&values(&moved(&gradients, by)).2).0;

@@ -120,8 +120,8 @@ fn of_a_pair_the_chosen_conversation_becomes_the_likelier_one() {
         let of = |side: &Demonstration| -> f64 {
             let mut packed = stateset_models::PackedBatch::default();
             packed.push(&side.tokens, &side.spoken);
-            let found = stateset_models::Autograd::new(weights).and_then(|model| model.log_probs(&packed, 1.0)?.get(0));
-            f64::from(found.and_then(|found| found.sum_all()?.to_scalar::<f32>()).unwrap())
+            let found = stateset_models::Autograd::new(weights).and_then(|model| model.log_probs(&packed, 1.0));
+            found.unwrap()[0].iter().copied().map(f64::from).sum()
         };
         pairs(3).iter().map(|pair| of(&pair.chosen) - of(&pair.rejected)).sum()
     };
