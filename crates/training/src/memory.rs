@@ -18,9 +18,9 @@ use thiserror::Error;
 const NUMBER: u64 = 4;
 
 /// What a process takes that holds nothing yet, and what it takes beyond what is counted, as a part of that: buffers that fit loosely, and
-/// what the allocator keeps. With both, plans were at most 3 % below measured peaks (docs/running.md).
-const PROGRAM: u64 = 100_000_000;
-const SPARE: u64 = 12;
+/// what the allocator keeps. With both, no plan was below its measured peak (docs/running.md).
+const PROGRAM: u64 = 80_000_000;
+const SPARE: u64 = 16;
 
 /// What is to be trained, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,9 +95,6 @@ impl Demand {
         let policy = adapter.map_or(weights, |numbers| numbers as u64);
         let trained = policy + if critic { weights } else { 0 };
         let kept = if critic { 2 } else { 1 } * Widths::kept(config, activation_checkpointing);
-        let embedding = (config.vocab_size * config.hidden_size) as u64;
-        // The gradient of a head is found whole, and then added.
-        let gradients = trained + if adapter.is_none() { embedding } else { 0 };
         // A checkpoint is copied into bytes: the policy, then what the optimizer keeps. Both it and a snapshot are made between two gradients.
         let handed_over = if saves { (2 * policy).max(policy + 4 * trained) } else { policy };
         let widened = if loaded < NUMBER * weights { largest_matrix(config) } else { 0 };
@@ -106,16 +103,17 @@ impl Demand {
             ("weights as loaded", loaded),
             ("weights that learn", NUMBER * trained),
             ("weights at work", NUMBER * widened),
-            ("gradients", NUMBER * gradients),
+            ("gradients", NUMBER * trained),
             ("optimizer", NUMBER * 2 * trained),
             ("a step taken back", if undoable { NUMBER * 3 * trained } else { 0 }),
-            ("snapshots and checkpoints", NUMBER * handed_over.saturating_sub(gradients)),
+            ("snapshots and checkpoints", NUMBER * handed_over.saturating_sub(trained)),
             ("activations kept", NUMBER * tokens * kept),
             ("activations at work", NUMBER * tokens * Widths::at_work(config)),
             ("logits", NUMBER * logits),
         ];
         if let Some(serving) = &self.serving {
             // While new weights are laid out, the old ones still serve, and the snapshot is there for whoever is started anew.
+            let embedding = (config.vocab_size * config.hidden_size) as u64;
             let tied = if config.tie_word_embeddings { embedding } else { 0 };
             let (below, laid_out) = if adapter.is_none() { (0, weights + tied) } else { (loaded, policy) };
             parts.push(("weights of the sampler", below + NUMBER * (2 * laid_out + policy)));
@@ -228,8 +226,8 @@ impl Widths {
             true => blocks.len() as u64 * hidden + blocks.iter().max().copied().unwrap_or(0),
             false => blocks.iter().sum(),
         };
-        // The last state before and after its norm, as what a head is put on, and the gradient of that.
-        kept + 4 * hidden
+        // The last state before and after its norm, and the gradient of that.
+        kept + 3 * hidden
     }
 
     /// What a block keeps: the inputs of its norms, queries, keys and values (before and after norms of heads), what attention found and
@@ -249,13 +247,13 @@ impl Widths {
         (qkv + attended + residual + fed) as u64
     }
 
-    /// What the operation that needs most has in its hands on the way back: gradients of gates, of values and of what comes in, and what is
-    /// made again. What a reference holds on its way is less.
+    /// What the operation that needs most has in its hands on the way back, when everything else is still kept: gradients, and what is made
+    /// again. Gates and values become their own gradients. What a reference holds on its way is less.
     fn at_work(config: &ModelConfig) -> u64 {
         let hidden = config.hidden_size;
-        let dense = 4 * config.intermediate_size;
+        let dense = 2 * config.intermediate_size;
         let experts = config.experts.map_or(0, |it| it.each * (4 * it.intermediate + 3 * hidden));
-        let attention = 2 * config.qkv_rows() + config.num_attention_heads * config.head_dim;
+        let attention = config.qkv_rows() + config.num_attention_heads * config.head_dim;
         (3 * hidden + dense.max(experts).max(attention)) as u64
     }
 }
