@@ -220,7 +220,8 @@ impl Autograd {
     /// # Errors
     /// If the batch does not fit the model or the arithmetic fails.
     pub fn log_probs(&self, batch: &PackedBatch, temperature: f32) -> Result<[Vec<f32>; 2]> {
-        self.log_probs_of(&self.states(batch)?, batch, temperature)
+        let (_, states) = self.run(batch, Keep::Nothing, &self.weights_to_walk(None))?;
+        self.scores(&states, batch, temperature)
     }
 
     /// The same, of the [`states`](Self::states) of that batch.
@@ -228,12 +229,14 @@ impl Autograd {
     /// # Errors
     /// If the arithmetic fails.
     pub fn log_probs_of(&self, states: &Tensor, batch: &PackedBatch, temperature: f32) -> Result<[Vec<f32>; 2]> {
+        with_floats(states, |states| self.scores(states, batch, temperature))?
+    }
+
+    fn scores(&self, states: &[f32], batch: &PackedBatch, temperature: f32) -> Result<[Vec<f32>; 2]> {
         let found = self.weights.head().read(|weight| {
-            with_floats(states, |states| {
-                let head = recording::head(&self.config, batch, (states, weight), temperature);
-                cpu::linear_log_prob(head, &mut self.buffers.take(head.room(false)))
-            })
-        })??;
+            let head = recording::head(&self.config, batch, (states, weight), temperature);
+            cpu::linear_log_prob(head, &mut self.buffers.take(head.room(false)))
+        })?;
         Ok([found.log_prob, found.entropy])
     }
 }

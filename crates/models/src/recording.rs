@@ -9,7 +9,7 @@ use stateset_kernels::cpu::{self, Head, LogProb, Numbers};
 
 use crate::buffers::Buffer;
 use crate::ops::with_floats;
-use crate::tape::{Tape, Weight};
+use crate::tape::{Tape, Weight, join};
 use crate::{ModelConfig, PackedBatch};
 
 /// The states of a batch, and how they came about.
@@ -94,7 +94,7 @@ impl Recording {
             let mut logits = logits.unwrap_or_else(|| pass.buffers.take(room));
             cpu::linear_log_prob_backward(head, &found, (&mut logits, made), gradients, &mut d_states, d_weight);
         })?;
-        self.pull(d_states);
+        join(&mut self.pulled, d_states);
         Ok(())
     }
 
@@ -105,16 +105,9 @@ impl Recording {
     pub fn pull_states(&mut self, found: &mut GradStore) -> Result<()> {
         if let Some(gradient) = self.var.get().and_then(|states| found.remove(states)) {
             let gradient = with_floats(&gradient, |gradient| self.tape.pass().buffers.copy(gradient))?;
-            self.pull(gradient);
+            join(&mut self.pulled, gradient);
         }
         Ok(())
-    }
-
-    fn pull(&mut self, gradient: Buffer) {
-        match &mut self.pulled {
-            None => self.pulled = Some(gradient),
-            Some(pulled) => pulled.iter_mut().zip(&*gradient).for_each(|(pulled, it)| *pulled += it),
-        }
     }
 
     /// Adds to `sums` what the gradient of the states comes to in all that led to them.

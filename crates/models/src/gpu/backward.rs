@@ -17,7 +17,7 @@ pub(super) struct Walk<'a, D: Device> {
 
 impl<D: Device> Walk<'_, D> {
     /// Goes all the way, given the gradient of the last value.
-    pub(super) fn from(mut self, last: Array<D, f32>) -> Result<(), DeviceError> {
+    pub(super) fn back(mut self, last: Array<D, f32>) -> Result<(), DeviceError> {
         let mut flow = self.trail.back(last);
         while let Some((node, d_out)) = self.trail.step_back(&mut flow) {
             self.step(&node, d_out, &mut flow)?;

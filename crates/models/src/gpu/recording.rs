@@ -113,7 +113,7 @@ impl<D: Device> GpuDecoder<D> {
         let at = *self.weights.places.head();
         let head = self.head(&states, &targets, temperature);
         let d_states = head.backward(&self.device, parts, gradients, &mut sums[at])?;
-        Walk { pass: &pass, weights: &self.weights, trail, sums }.from(d_states)
+        Walk { pass: &pass, weights: &self.weights, trail, sums }.back(d_states)
     }
 
     fn head<'a>(&'a self, states: &'a Array<D, f32>, targets: &'a [u32], temperature: f32) -> Head<'a, D> {

@@ -197,7 +197,7 @@ impl Weight {
 }
 
 /// Adds `gradient` to what flows there already.
-fn join(flow: &mut Option<Buffer>, gradient: Buffer) {
+pub(crate) fn join(flow: &mut Option<Buffer>, gradient: Buffer) {
     match flow {
         None => *flow = Some(gradient),
         Some(held) => held.iter_mut().zip(&*gradient).for_each(|(held, gradient)| *held += gradient),

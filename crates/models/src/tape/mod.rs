@@ -20,6 +20,7 @@ use crate::decoder::{Experts, Layer};
 use crate::executor::Place;
 use crate::trail::{Slot, Trail};
 use crate::{ModelConfig, PackedBatch};
+pub(crate) use backward::join;
 use experts::Mixed;
 pub(crate) use held::Held;
 

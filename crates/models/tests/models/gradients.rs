@@ -3,10 +3,11 @@
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 use stateset_domain::{NamedTensor, Stream};
-use stateset_models::{Autograd, Decoder, HostWeights, PackedBatch, Recording};
+use stateset_kernels::cpu::KEPT_LOGITS;
+use stateset_models::{Autograd, Decoder, HostWeights, LlamaConfig, PackedBatch, Recording};
 
 use crate::composed::Composed;
-use crate::{batch, tokens, weights};
+use crate::{batch, llama, tokens, weights};
 
 const LENGTHS: [usize; 4] = [9, 2, 1, 70];
 const TEMPERATURE: f32 = 0.8;
@@ -157,6 +158,30 @@ fn checkpoints_change_no_bit_of_the_gradient_and_neither_does_used_memory() -> R
     for _ in 0..2 {
         let (_, replayed) = differentiated(&checkpointed, &batch, &upstream)?;
         assert!(whole.iter().flatten().map(|x| x.to_bits()).eq(replayed.iter().flatten().map(|x| x.to_bits())));
+    }
+    Ok(())
+}
+
+#[test]
+fn logits_too_many_to_be_kept_are_made_again_with_the_same_gradient() -> Result<()> {
+    // The same sequences over again: all of them have too many logits, and half of them do not.
+    let (length, half) = (94, 6);
+    let vocab_size = KEPT_LOGITS / (2 * half * (length - 1)) + 1;
+    let config = LlamaConfig { vocab_size, hidden_size: 8, num_hidden_layers: 1, ..llama(true) }.decoder().unwrap();
+    let model = Autograd::new(&HostWeights::random(&config, 0.3, Stream::new(1)))?;
+    let few = batch(&vec![length; half]);
+    let mut many = few.clone();
+    (0..half).for_each(|seed| many.push(&tokens(seed as u64, length), &vec![true; length]));
+    assert!(few.targets.len() * vocab_size <= KEPT_LOGITS && many.targets.len() * vocab_size > KEPT_LOGITS);
+    let upstream = vec![1.0; 2 * few.targets.len()];
+    let (scores, once) = differentiated(&model, &few, &upstream)?;
+    let (twice_scores, twice) = differentiated(&model, &many, &vec![1.0; 2 * many.targets.len()])?;
+    let (first, again) = twice_scores[..many.targets.len()].split_at(few.targets.len());
+    assert!(first == again && first.iter().zip(&scores).all(|(made_again, kept)| (made_again - kept).abs() < 1e-4));
+    for (once, twice) in once.iter().zip(twice.iter()) {
+        let halved: Vec<f32> = twice.iter().map(|it| it / 2.0).collect();
+        let (apart, length) = (distance(once, &halved), distance(once, &vec![0.0; once.len()]));
+        assert!(length > 0.0 && apart < 1e-4 * length, "{apart:e} of {length:e}");
     }
     Ok(())
 }
