@@ -11,7 +11,7 @@ const ROWS: usize = 96;
 /// Rows of a task at least, if there are so many: fewer would read panels more often than they multiply.
 const FEWEST: usize = 48;
 /// Multiply-adds of a task at least.
-const WORTHWHILE: usize = 1 << 19;
+const WORTHWHILE: usize = 1 << 18;
 /// Tasks for each thread, if they are worth it: so that one that is held up does not hold up all.
 pub(super) const TASKS: usize = 8;
 
@@ -29,8 +29,8 @@ pub(super) fn share(
     tasks: usize,
     task: impl Fn(usize, usize, Range<usize>, Out) + Sync + Send,
 ) {
-    let tall = if tasks > 1 { rows.div_ceil(tasks).clamp(FEWEST, ROWS) } else { ROWS };
-    let tall = tall.next_multiple_of(tile.rows);
+    let (fewest, most) = (rows.div_ceil(ROWS), (rows / FEWEST).max(1));
+    let tall = rows.div_ceil(tasks.clamp(fewest, most)).next_multiple_of(tile.rows);
     let down = rows.div_ceil(tall);
     let wide = columns.div_ceil(tile.columns).div_ceil(tasks.div_ceil(down)) * tile.columns;
     let across = columns.div_ceil(wide);

@@ -12,6 +12,12 @@ use crate::cpu::simd::{FMA_AT_BASELINE, Level, mul_add};
 pub(crate) const WIDEST: usize = 32;
 /// Rows of the tallest tile.
 const TALLEST: usize = 12;
+/// Rows of a panel that are asked for before they are multiplied: the first tile that meets a panel may have it come from memory.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 32;
+/// Bytes that memory gives at a time.
+#[cfg(target_arch = "x86_64")]
+const LINE: usize = 64;
 
 /// Rows of a left factor: where they begin, and how far apart its rows and columns are.
 #[derive(Clone, Copy)]
@@ -215,7 +221,7 @@ macro_rules! with_vectors {
             #[allow(clippy::wildcard_imports)]
             use std::arch::x86_64::*;
 
-            use super::{Left, Out};
+            use super::{AHEAD, LINE, Left, Out};
 
             /// # Safety
             /// As of [`plain`](super::plain), and the CPU has the features.
@@ -263,6 +269,10 @@ macro_rules! with_vectors {
                     let mut starts: [_; 4] = std::array::from_fn(|i| left.start.wrapping_add(i * third));
                     for i in 0..inner {
                         let right = right.add(i * 2 * $lanes);
+                        let ahead = right.wrapping_add(AHEAD * 2 * $lanes).cast::<i8>();
+                        for line in (0..2 * $lanes * size_of::<$number>()).step_by(LINE) {
+                            _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line));
+                        }
                         let columns: [_; 2] = std::array::from_fn(|v| {
                             let $at = right.add(v * $lanes);
                             $columns
