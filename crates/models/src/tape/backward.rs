@@ -26,11 +26,10 @@ impl Tape {
                 }
                 Op::Norm { x, weight, rstd } => {
                     let input = self.trail.take(*x);
-                    let mut dx = flow[*x].take().unwrap_or_else(|| self.pass.buffers.zeros(input.len()));
+                    let dx = flow[*x].get_or_insert_with(|| self.pass.buffers.zeros(input.len()));
                     let mut unasked = Vec::new();
                     let sum = weight.sum_in(sums, &mut unasked);
-                    self.pass.read(weight, |w| cpu::rms_norm_backward(&d_out, &input, w, rstd, &mut dx, sum))?;
-                    flow[*x] = Some(dx);
+                    self.pass.read(weight, |w| cpu::rms_norm_backward(&d_out, &input, w, rstd, dx, sum))?;
                 }
                 Op::Copy { x } => join(&mut flow[*x], d_out),
                 Op::Linear { x, residual, .. } => {
