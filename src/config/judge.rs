@@ -8,7 +8,7 @@ use stateset_remote::Endpoint;
 use stateset_resilience::Window;
 use stateset_rewards::Criterion;
 
-use super::validate::{Findings, above_zero, in_unit};
+use super::findings::{Findings, above_zero, in_unit};
 use super::{Problem, duration};
 
 /// A model that judges finished episodes, at an OpenAI-compatible endpoint. While it is down scoring pauses; nothing is scored 0.

@@ -10,8 +10,8 @@ use super::node::Node;
 use super::problem::Sources;
 use super::read::{Fault, Mistake, read};
 use super::suggest::{nearest, quoted};
-use super::validate::{World, validate, validate_pretraining};
-use super::{Config, Pretraining, Problem, Problems, implied, overrides};
+use super::validate::{World, validate};
+use super::{Config, Pretraining, Problem, Problems, implied, overrides, pretrain};
 use crate::data;
 use crate::topology::Kinds;
 
@@ -69,7 +69,7 @@ pub fn load_pretraining(
 ) -> Result<Pretraining, Problems> {
     let mut draft = Draft::<Pretraining>::read(path, sets, |_| {})?;
     let domain = resolve(path, &mut draft.value.domain, rungs);
-    let found = validate_pretraining(&draft.value, domain.as_deref());
+    let found = pretrain::validate(&draft.value, domain.as_deref());
     draft.finish(found)
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use stateset_models::{LoraConfig, Targets};
 
-use super::validate::{Findings, above_zero};
+use super::findings::{Findings, above_zero};
 
 /// A low-rank adapter that is learnt in place of the weights, which stay as they are (LoRA, Hu et al., arXiv:2106.09685).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

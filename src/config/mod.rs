@@ -10,6 +10,7 @@
 mod change;
 mod duration;
 mod faults;
+mod findings;
 mod fingerprint;
 mod implied;
 mod judge;

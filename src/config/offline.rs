@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::validate::Findings;
+use super::findings::Findings;
 use super::{Algorithm, Problem, Training};
 
 impl Training {

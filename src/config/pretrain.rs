@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use stateset_algorithms::Schedule;
 
+use super::Problem;
+use super::findings::{Findings, above_zero, at_least_zero, in_unit};
+
 /// A policy trained from nothing on demonstrations, mistakes included.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -96,4 +99,45 @@ pub struct Share {
     pub rung: String,
     /// Its weight beside the others'. Above 0.
     pub weight: f64,
+}
+
+/// Everything that is wrong with `config`. `rungs` are the domain's, or why there are none.
+#[must_use]
+pub(super) fn validate(config: &Pretraining, rungs: Result<&[String], &String>) -> Vec<Problem> {
+    let mut found = Findings::default();
+    found.version(config.version);
+    let model = &config.model;
+    found.check(model.layers >= 1, "model.layers", model.layers, "at least 1");
+    found.check(model.heads >= 1, "model.heads", model.heads, "at least 1");
+    let even = model.hidden >= 1 && model.hidden.is_multiple_of(2 * model.heads);
+    found.check(even, "model.hidden", model.hidden, format!("a multiple of 2 * heads = {}", 2 * model.heads));
+    let shared = model.kv_heads >= 1 && model.heads.is_multiple_of(model.kv_heads);
+    found.check(shared, "model.kv_heads", model.kv_heads, format!("a divisor of heads = {}", model.heads));
+    found.check(model.intermediate >= 1, "model.intermediate", model.intermediate, "at least 1");
+    found.check(model.vocab_size >= 64, "model.vocab_size", model.vocab_size, "at least 64");
+    found.check(model.max_context >= 16, "model.max_context", model.max_context, "at least 16");
+    found.check(
+        model.rope_theta > 1.0 && model.rope_theta.is_finite(),
+        "model.rope_theta",
+        model.rope_theta,
+        "above 1",
+    );
+    found.domain("domain", rungs);
+    found.check(!config.rungs.is_empty(), "rungs", "empty", "at least one rung with its weight");
+    for share in &config.rungs {
+        found.check(
+            share.weight > 0.0 && share.weight.is_finite(),
+            "rungs",
+            format!("{} times `{}`", share.weight, share.rung),
+            "weights above 0",
+        );
+        found.rung("rungs", &share.rung, rungs);
+    }
+    found.check(config.steps >= 1, "steps", config.steps, "at least 1");
+    found.check(config.batch >= 1, "batch", config.batch, "at least 1");
+    found.check(in_unit(config.learning_rate), "learning_rate", config.learning_rate, "above 0, at most 1");
+    found.sentences("schedule", config.schedule.validate(config.steps));
+    found.check(at_least_zero(config.weight_decay), "weight_decay", config.weight_decay, "0 or more");
+    found.check(above_zero(config.max_grad_norm), "max_grad_norm", config.max_grad_norm, "above 0");
+    found.into_problems()
 }

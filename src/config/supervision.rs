@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::duration;
+use super::findings::Findings;
 
 /// What happens when something fails.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,5 +103,32 @@ impl Default for Deadlines {
     fn default() -> Self {
         let [half, one, two, five] = [30, 60, 120, 300].map(Duration::from_secs);
         Self { generate: two, environment: half, judge: half, load: one, save: one, thread: half, stall: five }
+    }
+}
+
+/// What its values mean.
+pub(super) fn validate(supervision: &Supervision, found: &mut Findings) {
+    let Supervision { max_live_episodes, attempts, restarts, backoff, deadlines } = supervision;
+    found.check(*max_live_episodes >= 1, "supervision.max_live_episodes", max_live_episodes, "at least 1");
+    found.check(*attempts >= 1, "supervision.attempts", attempts, "at least 1");
+    found.positive("supervision.restarts.within", restarts.within);
+    found.positive("supervision.backoff.min", backoff.min);
+    let ordered = backoff.max >= backoff.min;
+    found.check(
+        ordered,
+        "supervision.backoff.max",
+        duration::text(backoff.max),
+        format!("at least backoff.min = {}", duration::text(backoff.min)),
+    );
+    for (name, deadline) in [
+        ("generate", deadlines.generate),
+        ("environment", deadlines.environment),
+        ("judge", deadlines.judge),
+        ("load", deadlines.load),
+        ("save", deadlines.save),
+        ("thread", deadlines.thread),
+        ("stall", deadlines.stall),
+    ] {
+        found.positive(&format!("supervision.deadlines.{name}"), deadline);
     }
 }

@@ -1,5 +1,7 @@
 //! What a run's file may say about its own health: rules, and when to stop early.
 
+mod validate;
+
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -7,6 +9,7 @@ use stateset_actors::policy::{AutoAdjust, Condition, ConditionError, Rule, stand
 use stateset_domain::Directive;
 
 use super::Config;
+pub(super) use validate::validate;
 
 /// A health rule: what to do when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
