@@ -8,7 +8,7 @@ use stateset_training::CheckpointFolder;
 
 use crate::cli::errors::AnotherRun;
 use crate::config::{Config, Fingerprint};
-use crate::run_folder::{RunFiles, write_whole};
+use crate::run_folder::{RunFiles, RunFolder, write_whole};
 
 /// A run as recorded in its folder.
 pub struct Recorded {
@@ -53,7 +53,7 @@ impl Recorded {
     }
 
     /// Records a new run.
-    pub(crate) fn write(files: &RunFiles, config: &Config, domain: Option<&str>, data: Option<&str>) -> Result<()> {
+    fn write(files: &RunFiles, config: &Config, domain: Option<&str>, data: Option<&str>) -> Result<()> {
         if let Some(domain) = domain {
             write_whole(&files.domain(), domain)?;
         }
@@ -67,19 +67,27 @@ impl Recorded {
     ///
     /// # Errors
     /// [`AnotherRun`], naming every setting that differs.
-    pub(crate) fn check(
-        &self,
-        files: &RunFiles,
-        config: &Config,
-        domain: Option<&str>,
-        data: Option<&str>,
-    ) -> Result<()> {
+    fn check(&self, files: &RunFiles, config: &Config, domain: Option<&str>, data: Option<&str>) -> Result<()> {
         let differences = Fingerprint::differences(&self.fingerprint(), &fingerprint(config, domain, data));
         if differences.is_empty() {
             return Ok(());
         }
         Err(AnotherRun { folder: files.folder().to_path_buf(), differences }.into())
     }
+}
+
+/// The folder of a run: the newest of its name, if it is to be resumed and there is one, or else a new one.
+pub(crate) fn folder(config: &Config, resume: bool, domain: Option<&str>, data: Option<&str>) -> Result<RunFolder> {
+    let (parent, name) = (&config.run.output_dir, &config.run.name);
+    if resume && let Some(folder) = RunFolder::newest(parent, name)? {
+        Recorded::of(&folder.files())?.check(&folder.files(), config, domain, data)?;
+        // Read again by the learner; but what is damaged is told before anything is started.
+        Recorded::checkpoint(&folder.files())?;
+        return Ok(folder);
+    }
+    let folder = RunFolder::create(parent, name)?;
+    Recorded::write(&folder.files(), config, domain, data)?;
+    Ok(folder)
 }
 
 fn fingerprint(config: &Config, domain: Option<&str>, data: Option<&str>) -> Fingerprint {

@@ -51,6 +51,13 @@ pub struct Problems {
     pub problems: Vec<Problem>,
 }
 
+impl Problems {
+    /// Those of a configuration that no file holds.
+    pub(crate) fn unwritten(problems: Vec<Problem>) -> Self {
+        Self { file: "the configuration".into(), problems }
+    }
+}
+
 impl Problem {
     /// A problem of `key`; where it is written is found out later.
     pub(crate) fn new(key: impl Into<String>, message: impl Into<String>) -> Self {

@@ -17,12 +17,13 @@ use stateset_faults::{
     Setting, Tear, random,
 };
 use stateset_rewards::Reward;
-use stateset_telemetry::{EventSink, JsonLines};
+use stateset_telemetry::JsonLines;
 use stateset_training::CheckpointFolder;
 
-use crate::config::Config;
-use crate::run_folder::RunFiles;
-use crate::runtime::Clock;
+use crate::cli::errors::AnotherRun;
+use crate::config::{Config, Difference, FaultFile};
+use crate::run_folder::{RunFiles, write_whole};
+use crate::runtime::Records;
 use crate::supervise::lifeline::kill_myself;
 pub(crate) use probe::FaultProbe;
 
@@ -43,8 +44,28 @@ pub enum Faults {
 }
 
 impl Faults {
+    /// Their injector in a run, which knows what has happened there already.
+    pub(crate) fn meet(
+        &self,
+        config: &Config,
+        environment: &dyn Environment,
+        records: &Records,
+    ) -> Result<Arc<Injector>> {
+        let (plan, files, clock) = (self.plan(config, environment), records.files(), &records.clock);
+        record(&files, &plan)?;
+        let past = if files.events().exists() { JsonLines::read(&files.events())? } else { Vec::new() };
+        let happened = Injector::happened(past.iter().map(|timed| &timed.event));
+        let (now, turned) = (clock.clone(), clock.clone());
+        let machine = Machine {
+            now: Arc::new(move || now.read()),
+            turn_back: Arc::new(move |by| turned.turn_back(by)),
+            kill: Arc::new(kill_myself),
+        };
+        Ok(Arc::new(Injector::new(plan, &happened, records.events.clone(), machine)))
+    }
+
     /// The plan for the run `config` in `environment`.
-    pub(crate) fn plan(&self, config: &Config, environment: &dyn Environment) -> Plan {
+    fn plan(&self, config: &Config, environment: &dyn Environment) -> Plan {
         match self {
             Self::Planned(plan) => plan.clone(),
             Self::Random { rate, seed, watched } => {
@@ -63,22 +84,18 @@ fn has_tools(environment: &dyn Environment) -> bool {
     (0..16).any(needed)
 }
 
-/// An injector of `plan` for the run in `files`, which knows what has happened there already.
-pub(crate) fn injector(
-    plan: Plan,
-    files: &RunFiles,
-    events: Arc<dyn EventSink>,
-    clock: &Clock,
-) -> Result<Arc<Injector>> {
-    let past = if files.events().exists() { JsonLines::read(&files.events())? } else { Vec::new() };
-    let happened = Injector::happened(past.iter().map(|timed| &timed.event));
-    let (now, turned) = (clock.clone(), clock.clone());
-    let machine = Machine {
-        now: Arc::new(move || now.read()),
-        turn_back: Arc::new(move |by| turned.turn_back(by)),
-        kill: Arc::new(kill_myself),
-    };
-    Ok(Arc::new(Injector::new(plan, &happened, events, machine)))
+/// Writes the plan down. A run that has one already goes on with that or not at all: its faults are known by their place in it.
+fn record(files: &RunFiles, plan: &Plan) -> Result<()> {
+    let (path, text) = (files.faults(), FaultFile::from(plan).to_yaml());
+    match std::fs::read_to_string(&path) {
+        Ok(recorded) if recorded != text => {
+            let (recorded, now) = ("another plan".to_owned(), "this one".to_owned());
+            let differences = vec![Difference { key: "faults.yaml".into(), recorded, now }];
+            Err(AnotherRun { folder: files.folder().to_path_buf(), differences }.into())
+        }
+        Ok(_) => Ok(()),
+        Err(_) => Ok(write_whole(&path, &text)?),
+    }
 }
 
 /// Lets engines fail.

@@ -10,15 +10,18 @@
 //! # Ok(()) }
 //! ```
 
+mod backends;
 mod builder;
 mod clock;
 mod outcome;
 mod recorder;
+mod records;
 mod reload;
+mod settings;
 mod watch;
+mod world;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 use stateset_actors::LastResort;
@@ -26,34 +29,34 @@ use stateset_actors::policy::{HealthBoard, HealthStatus};
 use stateset_actors::protocol::{FinishReason, Instruments, RunFinished, Vitals};
 use stateset_domain::Dependency;
 use stateset_faults::Injector;
-use stateset_telemetry::{Event, EventSink, JsonLines, Tee};
+use stateset_telemetry::EventSink;
 use stateset_training::MemoryPlan;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::inspect::{Recent, Seen, Server};
-use crate::run_folder::{RunFiles, RunFolder};
+use crate::inspect::{Seen, Server};
+use crate::run_folder::RunFiles;
 use crate::topology::{Current, Kinds, Parts, Topology};
 
-pub use builder::{Backends, RuntimeBuilder};
-pub(crate) use builder::{STEP_TOKENS, learner_settings, undoable};
+pub use backends::Backends;
+pub(crate) use backends::STEP_TOKENS;
+pub use builder::RuntimeBuilder;
 pub(crate) use clock::Clock;
 use outcome::Measured;
 pub use outcome::read_result;
 use recorder::Recorder;
 pub use recorder::{Listener, Update};
+pub(crate) use records::Records;
 pub use reload::Reloader;
+pub(crate) use settings::{learner_settings, undoable};
 use watch::LateView;
 
 /// A run that is ready to begin.
 pub struct Runtime {
-    folder: RunFolder,
+    records: Records,
     current: Current,
     kinds: Kinds,
     parts: Unwired,
     instruments: Instruments,
-    restarts: Arc<Restarts>,
-    recent: Arc<Recent>,
-    clock: Clock,
     listener: Option<Listener>,
     /// Ends the process.
     last_resort: Option<Arc<dyn Fn() + Send + Sync>>,
@@ -112,18 +115,6 @@ impl HealthHandle {
     }
 }
 
-/// Counts restarts as they are decided.
-#[derive(Debug, Default)]
-struct Restarts(AtomicU64);
-
-impl EventSink for Restarts {
-    fn emit(&self, event: Event) {
-        if matches!(event, Event::RestartScheduled { .. }) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 impl Runtime {
     /// Begins to describe a run.
     #[must_use]
@@ -134,7 +125,7 @@ impl Runtime {
     /// Where the run's files are.
     #[must_use]
     pub fn files(&self) -> RunFiles {
-        self.folder.files()
+        self.records.files()
     }
 
     /// What a step takes of memory, if the run has a budget.
@@ -163,8 +154,8 @@ impl Runtime {
 
     /// A live count of restarts.
     pub fn restarts(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
-        let restarts = self.restarts.clone();
-        move || restarts.0.load(Ordering::Relaxed)
+        let restarts = self.records.restarts.clone();
+        move || restarts.count()
     }
 
     /// What the run depends on that is not ours, for a view of how it is doing. None of them waits for an actor to answer.
@@ -209,7 +200,7 @@ impl Runtime {
         let dependencies = self.dependencies();
         let standing = self.current.now();
         let log_size = standing.config.run.log_size;
-        let recorder = Arc::new(Recorder::open(self.folder.files(), log_size, self.listener(), sender)?);
+        let recorder = Arc::new(Recorder::open(self.records.files(), log_size, self.listener(), sender)?);
         let Unwired { plan, policies, environment, reward, judge, format, engine, learner, store, journal } =
             self.parts;
         let (observer, instruments) = (recorder.clone(), self.instruments.clone());
@@ -238,18 +229,18 @@ impl Runtime {
         let last_resort = self.last_resort.take().unwrap_or_else(|| Arc::new(|| ()));
         let watch = LastResort::watch(stuck, self.instruments.clone(), move || last_resort())
             .context("cannot watch over the run")?;
-        let (run, instruments) = (self.folder.files().folder().to_path_buf(), self.instruments.clone());
-        let own = self.clock.clone();
-        let (view, recent, clock) = (topology.view(), self.recent.clone(), Box::new(move || own.read()));
+        let (run, instruments) = (self.records.files().folder().to_path_buf(), self.instruments.clone());
+        let own = self.records.clock.clone();
+        let (view, recent, clock) = (topology.view(), self.records.recent.clone(), Box::new(move || own.read()));
         let seen = Seen { run, view, instruments, dependencies, recent, clock };
-        let server = Server::start(&self.folder.files(), seen);
+        let server = Server::start(&self.records.files(), seen);
         // One that cannot be looked into runs all the same.
         let server = server.inspect_err(|error| tracing::warn!("the run cannot be inspected: {error}"));
         let requests = Requests {
             interrupts: &mut self.interrupts.1,
             reloads: &mut self.reloads.1,
             kinds: &self.kinds,
-            files: &self.folder.files(),
+            files: &self.records.files(),
             events: &*self.instruments.events,
         };
         let outcome = drive(&mut topology, finished, requests).await;
@@ -262,10 +253,10 @@ impl Runtime {
         if let Some(failure) = recorder.failure() {
             return Err(anyhow!("the run's records are incomplete: {failure}"));
         }
-        let (wall, health) = (self.clock.read(), self.instruments.health.read());
+        let (wall, health) = (self.records.clock.read(), self.instruments.health.read());
         let measured = Measured { seed, finished: &finished, wall, health };
-        let summary = outcome::conclude(&self.folder.files(), &self.current.now().config, &measured)?;
-        Ok(RunResult { files: self.folder.files(), summary, reason: finished.reason })
+        let summary = outcome::conclude(&self.records.files(), &self.current.now().config, &measured)?;
+        Ok(RunResult { files: self.records.files(), summary, reason: finished.reason })
     }
 }
 
@@ -298,20 +289,4 @@ async fn drive(
             Some(request) = reloads.recv() => reload::carry_out(request, topology, kinds, files, events).await,
         }
     }
-}
-
-/// Where everything that happens is written down.
-fn events(
-    files: &RunFiles,
-    log_size: u64,
-    clock: &Clock,
-    restarts: &Arc<Restarts>,
-    recent: &Arc<Recent>,
-    extra: Option<Arc<dyn EventSink>>,
-) -> Result<Arc<dyn EventSink>> {
-    let clock = clock.clone();
-    let file = JsonLines::append_to(&files.events(), log_size, move || clock.read())?;
-    let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(file), restarts.clone(), recent.clone()];
-    sinks.extend(extra);
-    Ok(Arc::new(Tee(sinks)))
 }
