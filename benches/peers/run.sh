@@ -29,18 +29,18 @@ step-A|step --shape A|torch_step.py,torch_step.py --compile
 step-A-group8|step --shape A --group 8|torch_step.py,torch_step.py --compile
 step-A-ragged|step --shape A --group 8 --ragged|torch_step.py,torch_step.py --compile
 step-A-beta|step --shape A --beta 0.04|torch_step.py,torch_step.py --compile
-rollout-A|rollout --shape A|hf_generate.py,torch_sampler.py
-rollout-A-group8|rollout --shape A --group 8|hf_generate.py,torch_sampler.py
-rollout-A-ragged|rollout --shape A --group 8 --ragged|hf_generate.py,torch_sampler.py
+rollout-A|rollout --shape A|hf_generate.py,torch_sampler.py,cpp_decode.py
+rollout-A-group8|rollout --shape A --group 8|hf_generate.py,torch_sampler.py,cpp_decode.py
+rollout-A-ragged|rollout --shape A --group 8 --ragged|hf_generate.py,torch_sampler.py,cpp_decode.py
 grpo-A|grpo --shape A --group 8|trl_step.py
 grpo-A-beta|grpo --shape A --group 8 --beta 0.04|trl_step.py
 grpo-A-turns|grpo --shape A --group 8 --ragged --turns 3|trl_step.py
 logprob|logprob --rows 4096 --vocab 49152|logprob.py
 step-B|step --shape B|torch_step.py,torch_step.py --compile
-rollout-B|rollout --shape B|hf_generate.py,torch_sampler.py
+rollout-B|rollout --shape B|hf_generate.py,torch_sampler.py,cpp_decode.py
 grpo-B|grpo --shape B --group 8|trl_step.py
 step-C|step --shape C --sequences 16|torch_step.py
-rollout-C|rollout --shape C|hf_generate.py,torch_sampler.py
+rollout-C|rollout --shape C|hf_generate.py,torch_sampler.py,cpp_decode.py
 CASES
 }
 
@@ -89,11 +89,16 @@ measure() {
     fi
 }
 
+# llama.cpp is there only if setup.sh was asked for it.
+missing=
+"$python" -c 'import llama_cpp' 2>/dev/null || missing=cpp_decode.py
+
 # The turns of a case, one a line: setting, and the program with its own options.
 turns() {
     local programs=$1 program
     echo "as installed|stateset"
     while read -r program; do
+        [ "$program" != "$missing" ] || continue
         echo "as installed|$program"
         echo "tuned|$program"
     done < <(tr ',' '\n' <<<"$programs")
