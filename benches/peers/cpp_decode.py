@@ -13,7 +13,7 @@ from llama import prepare
 from shapes import EOS, FIRST_ORDINARY, SHAPES, arguments, lengths, models
 from timing import measure, report
 
-# Flash attention multiplies in f16: as fast as it is with a cache of that, as slow is it with one of f32.
+# Flash attention is fast with a cache of f16, and slower than none with one of f32.
 CACHES = {
     "f16": (cpp.GGML_TYPE_F16, cpp.LLAMA_FLASH_ATTN_TYPE_AUTO),
     "f32": (cpp.GGML_TYPE_F32, cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED),
@@ -32,8 +32,9 @@ class Decoder:
     """A context with room for every sequence, and the batch that it is fed."""
 
     def __init__(self, cache):
-        load = cpp.llama_model_default_params()
-        self.model = cpp.llama_model_load_from_file(os.path.join(models(), f"{args.shape}.gguf").encode(), load)
+        path = os.path.join(models(), f"{args.shape}.gguf")
+        self.model = cpp.llama_model_load_from_file(path.encode(), cpp.llama_model_default_params())
+        assert self.model, f"cannot load {path}"
         room = cpp.llama_context_default_params()
         room.n_ctx, room.n_seq_max, room.n_batch = args.sequences * reach, args.sequences, args.sequences * args.prompt
         room.n_outputs_max, room.kv_unified, room.no_perf = args.sequences, False, True
@@ -41,8 +42,14 @@ class Decoder:
         numbers, room.flash_attn_type = CACHES[cache]
         room.type_k = room.type_v = numbers
         self.context = cpp.llama_init_from_model(self.model, room)
+        assert self.context, f"no room for {args.sequences} sequences of {reach} tokens"
         self.memory = cpp.llama_get_memory(self.context)
         self.batch = cpp.llama_batch_init(room.n_batch, 0, 1)
+
+    def free(self):
+        cpp.llama_batch_free(self.batch)
+        cpp.llama_free(self.context)
+        cpp.llama_model_free(self.model)
 
     def logits(self, rows):
         """Feeds `rows` of sequence, first position and tokens; logits `[rows, vocab]` after the last token of each."""
@@ -81,6 +88,7 @@ for cache in CACHES:
     decoder = Decoder(cache)
     assert [len(tokens) for tokens in decoder.rollout()] == spoken
     watches[cache] = measure(decoder.rollout, args.repeat)
+    decoder.free()
 best = min(watches, key=lambda name: min(watches[name].laps))
 ways = {name: min(watch.laps) for name, watch in watches.items()}
-report(args, "rollout", "llama.cpp", watches[best], sum(spoken), cache=best, ways=ways)
+report(args, "rollout", "llama.cpp", watches[best], sum(spoken), cache=best, ways=ways, version=cpp.__version__)
