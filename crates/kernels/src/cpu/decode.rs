@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::attention::{grown, powers};
 use super::kv_cache::{BLOCK, KvCache, Row};
+use super::prefetch::prefetch;
 use super::rope::Rope;
 use super::simd::{mul_add, multiversion};
 use crate::Scoring;
@@ -89,8 +90,8 @@ multiversion! {
             let position = rows[i / group].position;
             scoring.first(position)..position + 1
         };
-        score::<FMA>(cache.keys(slot, head), queries, d, scores, stride, scoring.scale, sees);
-        let values = cache.values(slot, head);
+        let values = &cache.values(slot, head)[..seen * d];
+        score::<FMA>(cache.keys(slot, head), queries, values, scores, stride, scoring.scale, sees);
         for one in (0..count).step_by(2) {
             let two = (one + 1).min(count - 1);
             let (first, place) = (sees(one).start, |i: usize| i / group * heads * d + (head * group + i % group) * d);
@@ -109,20 +110,23 @@ multiversion! {
     }
 }
 
-/// `scores[count, stride]` of `queries[count, d]` with the keys that each one sees; what lies elsewhere is not to be read.
+/// `scores[count, stride]` of `queries[count, d]` with the keys that each one sees; what lies elsewhere is not to be read. The `values`
+/// are asked for on the way.
 #[inline(always)]
 fn score<const FMA: bool>(
     keys: &[f32],
     queries: &[f32],
-    d: usize,
+    values: &[f32],
     scores: &mut [f32],
     stride: usize,
     scale: f32,
     sees: impl Fn(usize) -> Range<usize>,
 ) {
-    let count = queries.len() / d;
+    let count = scores.len() / stride;
+    let d = queries.len() / count;
     for (block, keys) in keys.chunks_exact(d * BLOCK).take(stride / BLOCK).enumerate() {
         let keys = keys.as_chunks::<BLOCK>().0;
+        let values = values.get(block * BLOCK * d..).unwrap_or_default();
         for first in (0..count).step_by(2) {
             let last = (first + 1).min(count - 1);
             // The first of the two sees what is earliest, the last what is latest.
@@ -133,26 +137,29 @@ fn score<const FMA: bool>(
             let query = |i: usize| &queries[i * d..][..d];
             let mut products = [[0f32; BLOCK]; 2];
             if last > first {
-                products_of::<FMA, _>([query(first), query(last)], keys, &mut products);
+                products_of::<FMA, _>([query(first), query(last)], keys, values, &mut products);
                 store(&products[1], scale, &mut scores[at(last)..]);
             } else {
                 let [one, _] = &mut products;
-                products_of::<FMA, _>([query(first)], keys, std::array::from_mut(one));
+                products_of::<FMA, _>([query(first)], keys, values, std::array::from_mut(one));
             }
             store(&products[0], scale, &mut scores[at(first)..]);
         }
     }
 }
 
+/// Products of queries `[d]` and keys `[d, 32]`; the values of these 32 positions are asked for, as much as a key is long at a time.
 #[inline(always)]
 fn products_of<const FMA: bool, const N: usize>(
     queries: [&[f32]; N],
     keys: &[[f32; BLOCK]],
+    values: &[f32],
     products: &mut [[f32; BLOCK]; N],
 ) {
     let queries = queries.map(|query| &query[..keys.len()]);
     let mut held = *products;
     for (i, key) in keys.iter().enumerate() {
+        prefetch(values, i * BLOCK, BLOCK);
         for n in 0..N {
             for j in 0..BLOCK {
                 held[n][j] = mul_add::<FMA>(queries[n][i], key[j], held[n][j]);

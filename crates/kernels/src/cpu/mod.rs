@@ -18,6 +18,7 @@ mod log_prob;
 mod low_rank;
 mod norm;
 mod numbers;
+mod prefetch;
 mod product;
 mod rope;
 mod route;

@@ -2,6 +2,7 @@
 
 use super::View;
 use super::tile::{Left, Number, Tile};
+use crate::cpu::prefetch::prefetch;
 
 /// A cache line.
 #[derive(Debug, Clone, Copy)]
@@ -104,16 +105,6 @@ pub(super) fn lay_out_rows(tile: &Tile, (left, view): (&[f32], View), (rows, inn
 
 /// Columns that are asked for before they are copied.
 const AHEAD: usize = 16;
-
-/// Asks for `n` numbers from `from` on, as far as they exist.
-#[allow(unsafe_code)]
-fn prefetch(values: &[f32], from: usize, n: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in values.get(from..).unwrap_or_default().chunks(16).take(n.div_ceil(16)) {
-        // SAFETY: an address within a slice may be asked for.
-        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast()) };
-    }
-}
 
 fn turn<const HEIGHT: usize>(left: &[f32], view: View, (rows, inner): (usize, usize), to: &mut [[f32; HEIGHT]]) {
     let whole = if view.row_stride == 1 { rows / HEIGHT } else { 0 };
