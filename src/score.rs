@@ -86,7 +86,6 @@ pub(crate) fn score(model: &Pretrained, tokens: &[u32], top: usize) -> Result<Sc
             scores.log_probs.extend(tokens.get(position + 1).map(|next| Some(log_prob(logits, *next))));
             scores.top.push(largest(logits, top));
         }
-        decode.recycle(logits);
     }
     scores.log_probs.truncate(tokens.len());
     Ok(scores)

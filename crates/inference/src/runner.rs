@@ -82,8 +82,6 @@ impl Runner for Cpu {
         let choose = |sampler: &mut Sampler, (row, draw): (&mut [f32], &Draw<'_>)| {
             sampler.choose(row, draw.sampling, draw.stream.uniform_at(draw.position))
         };
-        let choices = rows.map_init(Sampler::default, choose).collect();
-        self.decode.recycle(logits);
-        Ok(choices)
+        Ok(rows.map_init(Sampler::default, choose).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! Memory that circulates.
 //!
-//! A training step writes gigabytes of activations and gradients that are of the same sizes in the next step. Fresh memory would be
+//! A step writes activations, and in training gradients, that are of the same sizes in the next step. Fresh memory would be
 //! zeroed by the kernel page by page at every first touch, which costs a third as much as the arithmetic; so buffers come back here.
 
 use std::ops::{Deref, DerefMut};
@@ -86,9 +86,9 @@ impl Idle {
     }
 }
 
-/// Floats on loan.
+/// Floats on loan; they go back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Buffer {
+pub struct Buffer {
     values: Vec<f32>,
     len: usize,
     home: Buffers,

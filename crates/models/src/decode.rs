@@ -1,13 +1,14 @@
 //! The decoder on plain slices with a key-value cache, for generation.
 //!
-//! Buffers circulate: an operation takes its output from a pool and gives its input back, so a step allocates nothing once the pool
-//! has grown to the widest batch.
+//! Buffers circulate ([`Buffers`]): an operation takes its output from there and lets go of its input, so a step allocates nothing once
+//! the widest batch has been seen.
 
 use std::convert::Infallible;
 
 use stateset_kernels::Scoring;
 use stateset_kernels::cpu::{self, KvCache, Panels, Rope, Row};
 
+use crate::buffers::{Buffer, Buffers};
 use crate::decoder::{Experts, Linear};
 use crate::executor::{Executor, states};
 use crate::mixture::Visits;
@@ -20,7 +21,7 @@ pub struct Decode {
     /// The tables of the configuration, and one that turns nothing.
     ropes: Vec<Rope>,
     caches: Vec<KvCache>,
-    pool: Vec<Vec<f32>>,
+    buffers: Buffers,
 }
 
 impl Decode {
@@ -30,16 +31,16 @@ impl Decode {
         // One by one, since a copy would touch pages that a short conversation never needs.
         let cache = |_| KvCache::new(slots, config.num_key_value_heads, config.head_dim, positions);
         let (ropes, caches) = (config.ropes(positions), (0..config.num_hidden_layers()).map(cache).collect());
-        Self { config: config.clone(), ropes, caches, pool: Vec::new() }
+        Self { config: config.clone(), ropes, caches, buffers: Buffers::default() }
     }
 
     /// Logits `[selected, vocab]` after `tokens`, which stand at `rows`; `selected` are indices into `rows`. A slot's rows must come in
-    /// order of position and continue what its cache holds. The buffer goes back with [`recycle`](Self::recycle).
+    /// order of position and continue what its cache holds.
     ///
     /// # Panics
     /// If a row lies outside the cache.
     #[must_use]
-    pub fn step(&mut self, weights: &ServedWeights, tokens: &[u32], rows: &[Row], selected: &[usize]) -> Vec<f32> {
+    pub fn step(&mut self, weights: &ServedWeights, tokens: &[u32], rows: &[Row], selected: &[usize]) -> Buffer {
         let mut pass = Pass { run: self, tokens, rows, selected };
         let Ok(states) = states(&mut pass, &weights.0);
         let mut logits = pass.project(states, weights.0.head().panels());
@@ -56,22 +57,6 @@ impl Decode {
     pub fn copy(&mut self, from: usize, to: usize, tokens: usize) {
         self.caches.iter_mut().for_each(|cache| cache.copy(from, to, tokens));
     }
-
-    /// Gives a buffer back for reuse.
-    pub fn recycle(&mut self, buffer: Vec<f32>) {
-        self.pool.push(buffer);
-    }
-
-    /// A buffer of `len` floats whose contents are whatever they were: the pool's smallest that is long enough, since growing means filling.
-    fn take(&mut self, len: usize) -> Vec<f32> {
-        let fit = |buffer: &Vec<f32>| {
-            if buffer.len() < len { (1, buffer.capacity().wrapping_neg()) } else { (0, buffer.len()) }
-        };
-        let best = self.pool.iter().enumerate().min_by_key(|(_, buffer)| fit(buffer)).map(|(index, _)| index);
-        let mut buffer = best.map_or_else(Vec::new, |index| self.pool.swap_remove(index));
-        buffer.resize(len, 0.0);
-        buffer
-    }
 }
 
 struct Pass<'a> {
@@ -82,19 +67,22 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    fn take(&self, len: usize) -> Buffer {
+        self.run.buffers.take(len)
+    }
+
     /// `x w^T`; `x` is used up.
-    fn project(&mut self, x: Vec<f32>, panels: &Panels) -> Vec<f32> {
-        let mut y = self.run.take(x.len() / panels.inputs() * panels.outputs());
+    fn project(&mut self, x: Buffer, panels: &Panels) -> Buffer {
+        let mut y = self.take(x.len() / panels.inputs() * panels.outputs());
         cpu::multiply(&x, panels, &mut y, false);
-        self.run.recycle(x);
         y
     }
 
     /// Every visit's projection by its expert; `x` is used up.
-    fn per_expert(&mut self, x: Vec<f32>, visits: &Visits, linear: &Linear<Served>) -> Vec<f32> {
+    fn per_expert(&mut self, x: Buffer, visits: &Visits, linear: &Linear<Served>) -> Buffer {
         let (panels, experts) = (linear.weight.panels(), linear.weight.panels.len());
         let (k, n) = (panels.inputs(), panels.outputs());
-        let mut y = self.run.take(x.len() / k * n);
+        let mut y = self.take(x.len() / k * n);
         for (expert, at) in visits.by_expert() {
             let (x, y) = (&x[at.start * k..at.end * k], &mut y[at.start * n..at.end * n]);
             cpu::multiply(x, &linear.weight.panels[expert], y, false);
@@ -102,19 +90,18 @@ impl Pass<'_> {
                 cpu::add_bias(y, &bias.vector()[expert * bias.vector().len() / experts..][..n]);
             }
         }
-        self.run.recycle(x);
         y
     }
 }
 
 impl Executor for Pass<'_> {
-    type Tensor = Vec<f32>;
+    type Tensor = Buffer;
     type Weight = Served;
     type Error = Infallible;
 
-    fn embed(&mut self, weight: &Served) -> Result<Vec<f32>, Infallible> {
+    fn embed(&mut self, weight: &Served) -> Result<Buffer, Infallible> {
         let (h, scale) = (self.run.config.hidden_size, self.run.config.embedding_scale);
-        let mut x = self.run.take(self.tokens.len() * h);
+        let mut x = self.take(self.tokens.len() * h);
         cpu::embed(weight.table(), self.tokens, &mut x, h);
         if scale != 1.0 {
             x.iter_mut().for_each(|x| *x *= scale);
@@ -122,69 +109,58 @@ impl Executor for Pass<'_> {
         Ok(x)
     }
 
-    fn norm(&mut self, x: &Vec<f32>, weight: &Served) -> Result<Vec<f32>, Infallible> {
-        let (mut y, mut rstd) = (self.run.take(x.len()), self.run.take(x.len() / weight.vector().len()));
+    fn norm(&mut self, x: &Buffer, weight: &Served) -> Result<Buffer, Infallible> {
+        let (mut y, mut rstd) = (self.take(x.len()), self.take(x.len() / weight.vector().len()));
         cpu::rms_norm(x, weight.vector(), self.run.config.rms_norm_eps as f32, &mut y, &mut rstd);
-        self.run.recycle(rstd);
         Ok(y)
     }
 
-    fn copy(&mut self, x: &Vec<f32>) -> Result<Vec<f32>, Infallible> {
-        let mut y = self.run.take(x.len());
+    fn copy(&mut self, x: &Buffer) -> Result<Buffer, Infallible> {
+        let mut y = self.take(x.len());
         y.copy_from_slice(x);
         Ok(y)
     }
 
     fn linear(
         &mut self,
-        x: Vec<f32>,
+        x: Buffer,
         Linear { weight, bias }: &Linear<Served>,
-        residual: Option<Vec<f32>>,
-    ) -> Result<Vec<f32>, Infallible> {
+        residual: Option<Buffer>,
+    ) -> Result<Buffer, Infallible> {
         let panels = weight.panels();
         let add = residual.is_some();
-        let mut y = residual.unwrap_or_else(|| self.run.take(x.len() / panels.inputs() * panels.outputs()));
+        let mut y = residual.unwrap_or_else(|| self.take(x.len() / panels.inputs() * panels.outputs()));
         cpu::multiply(&x, panels, &mut y, add);
         if let Some(adapter) = &weight.adapter {
-            let mut low = self.run.take(x.len() / panels.inputs() * adapter.a.outputs());
+            let mut low = self.take(x.len() / panels.inputs() * adapter.a.outputs());
             cpu::multiply(&x, &adapter.a, &mut low, false);
             cpu::multiply(&low, &adapter.b, &mut y, true);
-            self.run.recycle(low);
         }
-        self.run.recycle(x);
         if let Some(bias) = bias {
             cpu::add_bias(&mut y, bias.vector());
         }
         Ok(y)
     }
 
-    fn add_normed(
-        &mut self,
-        mut x: Vec<f32>,
-        norm: Option<&Served>,
-        mut residual: Vec<f32>,
-    ) -> Result<Vec<f32>, Infallible> {
+    fn add_normed(&mut self, mut x: Buffer, norm: Option<&Served>, mut residual: Buffer) -> Result<Buffer, Infallible> {
         if let Some(norm) = norm {
-            let normed = self.norm(&x, norm)?;
-            self.run.recycle(std::mem::replace(&mut x, normed));
+            x = self.norm(&x, norm)?;
         }
-        residual.iter_mut().zip(&x).for_each(|(residual, x)| *residual += x);
-        self.run.recycle(x);
+        residual.iter_mut().zip(&*x).for_each(|(residual, x)| *residual += x);
         Ok(residual)
     }
 
-    fn norm_heads(&mut self, qkv: Vec<f32>, [queries, keys]: &[Served; 2]) -> Result<Vec<f32>, Infallible> {
-        let mut y = self.run.take(qkv.len());
+    fn norm_heads(&mut self, qkv: Buffer, [queries, keys]: &[Served; 2]) -> Result<Buffer, Infallible> {
+        let mut y = self.take(qkv.len());
         let config = &self.run.config;
         let spans = config.head_spans(queries.vector(), keys.vector());
         cpu::norm_columns(&qkv, config.qkv_rows(), &spans, config.rms_norm_eps as f32, &mut y);
-        self.run.recycle(qkv);
         Ok(y)
     }
 
-    fn attend(&mut self, qkv: Vec<f32>, layer: usize, sinks: Option<&Served>) -> Result<Vec<f32>, Infallible> {
+    fn attend(&mut self, qkv: Buffer, layer: usize, sinks: Option<&Served>) -> Result<Buffer, Infallible> {
         let heads = self.run.config.num_attention_heads;
-        let mut out = self.run.take(self.rows.len() * heads * self.run.config.head_dim);
+        let mut out = self.take(self.rows.len() * heads * self.run.config.head_dim);
         let Decode { config, ropes, caches, .. } = &mut *self.run;
         let (attention, kind) = (&config.attention, &config.layers[layer]);
         let scoring = Scoring {
@@ -195,50 +171,44 @@ impl Executor for Pass<'_> {
         };
         let rope = &ropes[kind.rope.unwrap_or(ropes.len() - 1)];
         cpu::decode_attention(&mut caches[layer], rope, scoring, heads, self.rows, &qkv, &mut out);
-        self.run.recycle(qkv);
         Ok(out)
     }
 
-    fn gate(&mut self, gate_up: Vec<f32>) -> Result<Vec<f32>, Infallible> {
+    fn gate(&mut self, gate_up: Buffer) -> Result<Buffer, Infallible> {
         let n = self.run.config.intermediate_size;
-        let mut y = self.run.take(gate_up.len() / 2);
+        let mut y = self.take(gate_up.len() / 2);
         cpu::gate(self.run.config.gating, &gate_up, &mut y, n);
-        self.run.recycle(gate_up);
         Ok(y)
     }
 
-    fn experts(&mut self, x: Vec<f32>, experts: &Experts<Served>) -> Result<Vec<f32>, Infallible> {
+    fn experts(&mut self, x: Buffer, experts: &Experts<Served>) -> Result<Buffer, Infallible> {
         let mixture = self.run.config.experts.expect("layers with experts have a mixture");
         let hidden = self.run.config.hidden_size;
-        let mut logits = self.run.take(x.len() / hidden * mixture.count);
+        let mut logits = self.take(x.len() / hidden * mixture.count);
         cpu::multiply(&x, experts.router.weight.panels(), &mut logits, false);
         if let Some(bias) = &experts.router.bias {
             cpu::add_bias(&mut logits, bias.vector());
         }
         let routes = cpu::route(&logits, mixture.count, mixture.each, mixture.normed);
-        self.run.recycle(logits);
         let visits = Visits::new(&routes, mixture.count);
-        let mut gathered = self.run.take(visits.rows.len() * hidden);
+        let mut gathered = self.take(visits.rows.len() * hidden);
         cpu::gather_rows(&x, &visits.rows, &mut gathered, hidden);
         let gate_up = self.per_expert(gathered, &visits, &experts.gate_up);
-        let mut gated = self.run.take(gate_up.len() / 2);
+        let mut gated = self.take(gate_up.len() / 2);
         cpu::gate(self.run.config.gating, &gate_up, &mut gated, mixture.intermediate);
-        self.run.recycle(gate_up);
         let found = self.per_expert(gated, &visits, &experts.down);
         let mut out = x;
         out.fill(0.0);
         visits.bring(&found, |place| routes.weights[place], &mut out, hidden);
-        self.run.recycle(found);
         Ok(out)
     }
 
-    fn select(&mut self, x: Vec<f32>) -> Result<Vec<f32>, Infallible> {
+    fn select(&mut self, x: Buffer) -> Result<Buffer, Infallible> {
         let h = x.len() / self.rows.len().max(1);
-        let mut y = self.run.take(self.selected.len() * h);
+        let mut y = self.take(self.selected.len() * h);
         for (row, from) in y.chunks_exact_mut(h.max(1)).zip(self.selected) {
             row.copy_from_slice(&x[from * h..][..h]);
         }
-        self.run.recycle(x);
         Ok(y)
     }
 }

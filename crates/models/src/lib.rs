@@ -32,6 +32,7 @@ mod weights;
 
 pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterError, Factors, HostAdapter, LoraConfig, Targets};
 pub use autograd::Autograd;
+pub use buffers::Buffer;
 pub use checkpoint::{
     COMPANIONS, ModelError, Pretrained, REQUIRED, RefusedFormat, ShardError, Storage, StoredDtype, TensorError,
     WEIGHTS, WEIGHTS_INDEX, dequantize_mxfp4, element_types_of, read_index, read_tensors, tensors_of, weights_of,

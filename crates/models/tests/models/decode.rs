@@ -32,7 +32,6 @@ fn step(decode: &mut Decode, weights: &ServedWeights, all: &mut [Conversation], 
         let next = one.tokens[row.position + 1];
         one.found.push(log_prob(logits, &[next], 1.0, 37).log_prob[0]);
     }
-    decode.recycle(logits);
 }
 
 #[test]

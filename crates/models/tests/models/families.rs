@@ -68,7 +68,7 @@ impl Reader {
         let rows = (self.position..self.position + tokens.len()).map(|position| Row { position, slot: 1 });
         let rows: Vec<Row> = rows.collect();
         self.position += tokens.len();
-        self.decode.step(&self.weights, tokens, &rows, &(0..tokens.len()).collect::<Vec<_>>())
+        self.decode.step(&self.weights, tokens, &rows, &(0..tokens.len()).collect::<Vec<_>>()).to_vec()
     }
 }
 
