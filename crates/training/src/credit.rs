@@ -3,7 +3,7 @@
 use stateset_algorithms::{Earned, Played};
 
 use crate::batch::Batch;
-use crate::pass::First;
+use crate::first::First;
 use crate::{Example, Objective};
 
 impl Batch {

@@ -4,7 +4,8 @@ use candle_core::Result;
 use stateset_domain::{StepReport, Stream};
 
 use crate::batch::Batch;
-use crate::pass::{First, Found};
+use crate::first::First;
+use crate::pass::Found;
 use crate::{Example, PolicyLearner};
 
 /// A step ends once the policy has moved this many times as far as it was meant to (Stable-Baselines3, Spinning Up).

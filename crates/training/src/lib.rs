@@ -13,6 +13,7 @@ mod descent;
 mod device;
 mod distributions;
 mod families;
+mod first;
 #[cfg(any(feature = "cuda", feature = "shim"))]
 mod gpu;
 mod gradients;
@@ -22,6 +23,7 @@ mod objective;
 mod offline;
 mod optimizer;
 mod pass;
+mod pull;
 mod saved;
 mod supervised;
 mod trust_region;

@@ -1,7 +1,4 @@
-//! One pass over some examples: what the policy, the critic and the reference make of them, and what the objective makes of that.
-//!
-//! The weights do not move before a step's first update, so what that pass finds *is* the old policy's: the ratio is exactly 1 and no extra
-//! pass is needed. Later passes reuse it.
+//! One pass over some examples: what the policy and the critic make of them, and what the objective makes of that.
 
 use std::ops::Range;
 
@@ -12,26 +9,10 @@ use stateset_models::{PackedBatch, Recording};
 
 use crate::device::Scores;
 use crate::families::{pack, runs};
+use crate::first::First;
 use crate::objective::Counts;
-use crate::{Example, Gradients, PolicyLearner};
-
-/// How many tokens of `tokens` the reference is asked about, at the beginning of a pass, where KL from it is only watched: enough for an
-/// average, and few enough not to be felt.
-fn watched(tokens: usize) -> usize {
-    (tokens / 16).clamp(256, 1024)
-}
-
-/// What was found about an example before the weights moved, one entry per scored token.
-pub(crate) struct First {
-    /// Under the policy that the step begins with.
-    pub(crate) old: Vec<f64>,
-    /// Under the reference, if it was asked.
-    pub(crate) reference: Option<Vec<f64>>,
-    /// By the critic; empty without one.
-    pub(crate) values: Vec<f64>,
-    /// What each token counts; `None` if all count in full.
-    pub(crate) weights: Option<Vec<f64>>,
-}
+use crate::pull::Pull;
+use crate::{Example, PolicyLearner};
 
 /// What a pass found, summed over its examples.
 #[derive(Default)]
@@ -45,28 +26,13 @@ pub(crate) struct Found {
     pub(crate) let_go: usize,
 }
 
-/// Where a pass pulls.
-pub(crate) struct Pull {
-    pub(crate) policy: Gradients,
-    /// For a critic that learns apart.
-    pub(crate) critic: Option<Gradients>,
-}
-
-impl Pull {
-    /// Back to none.
-    fn clear(&mut self) {
-        self.policy.clear();
-        self.critic.iter_mut().for_each(Gradients::clear);
-    }
-}
-
 /// A micro-batch as the model sees it.
-struct Scored {
-    packed: PackedBatch,
+pub(crate) struct Scored {
+    pub(crate) packed: PackedBatch,
     /// `[scored]` each.
-    scores: Scores,
+    pub(crate) scores: Scores,
     /// `[scored]`.
-    values: Option<Tensor>,
+    pub(crate) values: Option<Tensor>,
     /// For the way back, if there is one: of the policy's trunk, and of a critic's own.
     policy: Option<Recording>,
     critic: Option<Recording>,
@@ -99,42 +65,11 @@ impl Found {
 }
 
 impl PolicyLearner {
-    /// No pull yet.
-    pub(crate) fn no_pull(&self) -> Pull {
-        let critic = self.critic.as_ref().map(crate::critic::Critic::gradients);
-        Pull { policy: Gradients::zeros(&self.variables), critic }
-    }
-
     /// Cuts the `chosen` examples into runs of few enough tokens. Examples that belong together are never apart, and those of a group are
     /// together as far as memory allows.
     pub(crate) fn micro_batches(&self, examples: &[Example], chosen: &[usize]) -> Vec<Range<usize>> {
         let chosen: Vec<&Example> = chosen.iter().map(|i| &examples[*i]).collect();
         runs(&chosen, self.settings.objective.together(), self.settings.micro_batch_tokens)
-    }
-
-    /// Makes the pull none, wherever it is.
-    pub(crate) fn clear(&self, pull: &mut Pull) -> Result<()> {
-        pull.clear();
-        self.device().map_or(Ok(()), |mut device| device.clear())
-    }
-
-    /// How far the policy is pulled.
-    pub(crate) fn norm(&self, pull: &Pull) -> Result<f64> {
-        self.device().map_or_else(|| Ok(pull.policy.norm()), |mut device| device.norm())
-    }
-
-    /// Makes the pull no number.
-    pub(crate) fn spoil(&self, pull: &mut Pull) -> Result<()> {
-        pull.policy.spoil();
-        self.device().map_or(Ok(()), |mut device| device.spoil())
-    }
-
-    /// Moves the policy by one update.
-    pub(crate) fn move_policy(&mut self, pull: &Pull, norm: f64, lr: f64) -> Result<()> {
-        if let Some(mut device) = self.device() {
-            return device.update(&self.settings.optimizer, lr);
-        }
-        self.optimizer.update(&self.variables, &pull.policy, norm, lr)
     }
 
     /// What an adapter's dropout is drawn from in this update, for a `run` of its examples.
@@ -144,7 +79,7 @@ impl PolicyLearner {
     }
 
     /// Scores `examples`, and records how, by these draws, if there is a way back.
-    fn score(&self, examples: &[&Example], record: Option<Stream>) -> Result<Scored> {
+    pub(crate) fn score(&self, examples: &[&Example], record: Option<Stream>) -> Result<Scored> {
         let packed = pack(examples);
         if let Some(mut device) = self.device() {
             let scores = device.score(&packed, self.settings.temperature, record.is_some())?;
@@ -167,65 +102,6 @@ impl PolicyLearner {
         };
         let (values, critic) = valued.unzip();
         Ok(Scored { packed, scores, values, policy, critic: critic.flatten() })
-    }
-
-    /// What the reference makes of the first of `examples` (`None` of the rest), of which `run` of a pass consists and `packed`.
-    fn ask_reference(
-        &self,
-        examples: &[&Example],
-        run: &Range<usize>,
-        packed: &PackedBatch,
-    ) -> Result<Vec<Option<Vec<f64>>>> {
-        let objective = &self.settings.objective;
-        let known = examples.iter().all(|example| example.reference.is_some());
-        let asked = match (known, objective.compares()) {
-            (true, _) => 0,
-            (false, true) => examples.len(),
-            (false, false) if run.start == 0 && objective.watches_kl() => {
-                runs(examples, objective.together(), watched(packed.tokens.len())).first().map_or(0, |first| first.end)
-            }
-            (false, false) => 0,
-        };
-        let mut lists: Vec<Option<Vec<f64>>> = examples.iter().map(|example| example.reference.clone()).collect();
-        if asked > 0 {
-            let part = &examples[..asked];
-            let own = (asked < examples.len()).then(|| pack(part));
-            let (batch, temperature) = (own.as_ref().unwrap_or(packed), self.settings.temperature);
-            let [found, _] = match self.device() {
-                Some(mut device) => device.score_by_reference(batch, temperature)?,
-                None => self.reference.log_probs(batch, temperature)?,
-            };
-            for (list, found) in lists.iter_mut().zip(lists_of(part, &found)) {
-                list.get_or_insert(found);
-            }
-        }
-        Ok(lists)
-    }
-
-    /// What is remembered of the micro-batch `run` of a pass, which was scored before anything moved.
-    fn firsts(&self, examples: &[&Example], scored: &Scored, run: &Range<usize>) -> Result<Vec<First>> {
-        let old = lists_of(examples, &scored.scores[0]);
-        let mut references = self.ask_reference(examples, run, &scored.packed)?;
-        let values = scored.values.as_ref().map(|values| per_example(examples, values)).transpose()?;
-        let first = |(i, old): (usize, Vec<f64>)| First {
-            weights: self.settings.staleness.weights(&old, &examples[i].sampler, &examples[i].ages),
-            reference: references[i].take(),
-            values: values.as_ref().map(|lists| lists[i].clone()).unwrap_or_default(),
-            old,
-        };
-        Ok(old.into_iter().enumerate().map(first).collect())
-    }
-
-    /// Looks at every `chosen` example without moving anything.
-    pub(crate) fn look(&self, examples: &[Example], chosen: &[usize], firsts: &mut [Option<First>]) -> Result<()> {
-        for run in self.micro_batches(examples, chosen) {
-            let part: Vec<&Example> = chosen[run.clone()].iter().map(|i| &examples[*i]).collect();
-            let found = self.firsts(&part, &self.score(&part, None)?, &run)?;
-            for (i, first) in chosen[run].iter().zip(found) {
-                firsts[*i] = Some(first);
-            }
-        }
-        Ok(())
     }
 
     /// Evaluates the `chosen` examples and adds what they pull to `pull`. What was not known of them before is remembered in `firsts`.

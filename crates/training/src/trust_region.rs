@@ -16,8 +16,9 @@ use crate::batch::Batch;
 use crate::descent::{report_first, scored, tokens};
 use crate::distributions::Distributions;
 use crate::families::pack;
+use crate::first::First;
 use crate::objective::Counts;
-use crate::pass::{First, along, per_example};
+use crate::pass::{along, per_example};
 use crate::variables::{read, write};
 use crate::{Example, Gradients, PolicyLearner};
 
