@@ -10,7 +10,7 @@ use super::node::Node;
 use super::problem::Sources;
 use super::read::{Fault, Mistake, read};
 use super::suggest::{nearest, quoted};
-use super::validate::{World, validate};
+use super::validate::{Surroundings, validate};
 use super::{Config, Pretraining, Problem, Problems, implied, overrides, pretrain};
 use crate::data;
 use crate::topology::Kinds;
@@ -54,7 +54,7 @@ pub fn load(
         let _ = find(path, file);
     }
     let data = data::problems(config);
-    let found = validate(config, &World { model_exists, rungs: domain, data, kinds: kinds.clone() });
+    let found = validate(config, &Surroundings { model_exists, rungs: domain, data, kinds: kinds.clone() });
     draft.finish(found)
 }
 

@@ -4,7 +4,7 @@
 //!
 //! 1. the YAML file becomes a tree that knows where everything stands, and every `--set key=value` is laid over it;
 //! 2. the tree becomes a [`Config`]; unknown keys and values of the wrong type are collected;
-//! 3. [`validate`] judges what each value means, alone and beside the others. It is pure: what it must know about the world (which
+//! 3. [`validate`] judges what each value means, alone and beside the others. It is pure: what it must know of its surroundings (which
 //!    files exist, which rungs a domain has) is handed to it.
 
 mod change;
@@ -55,4 +55,4 @@ pub use topology::{
     ActorDefaults, ActorNode, AutoShutdownName, CoolOff, OnExceeded, Params, Pool, RestartWhen, Shutdown, StrategyName,
     SupervisorNode, Topology,
 };
-pub use validate::{World, validate};
+pub use validate::{Surroundings, validate};

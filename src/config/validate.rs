@@ -10,7 +10,7 @@ use crate::topology::{Blueprint, Kinds};
 
 /// What a configuration refers to but does not contain.
 #[derive(Clone)]
-pub struct World {
+pub struct Surroundings {
     /// Whether the policy's folder is there.
     pub model_exists: bool,
     /// The names of the domain's rungs, or why there are none.
@@ -23,7 +23,7 @@ pub struct World {
 
 /// Everything that is wrong with `config`, in the order of its sections. Empty if it can be run.
 #[must_use]
-pub fn validate(config: &Config, world: &World) -> Vec<Problem> {
+pub fn validate(config: &Config, around: &Surroundings) -> Vec<Problem> {
     let mut found = Findings::default();
     found.version(config.version);
     let name = &config.run.name;
@@ -36,31 +36,31 @@ pub fn validate(config: &Config, world: &World) -> Vec<Problem> {
     let planned = config.training.memory_budget.is_none() || config.run.device == Device::Cpu;
     let unplanned = "left out unless `run.device` is `cpu`: what is planned is the memory of the CPU";
     found.check(planned, "training.memory_budget", "set", unplanned);
-    agent(config, world, &mut found);
-    found.domain("environment.domain", world.rungs.as_deref());
-    found.rung("environment.rung", &config.environment.rung, world.rungs.as_deref());
+    agent(config, around, &mut found);
+    found.domain("environment.domain", around.rungs.as_deref());
+    found.rung("environment.rung", &config.environment.rung, around.rungs.as_deref());
     rewards(config, &mut found);
     training(&config.training, &mut found);
     let stops = config.agent.sampling.stop.is_empty();
     let alike = "`false` with `agent.sampling.stop`: a reply that a stop text ended looks like one that was cut off";
     found.check(stops || !config.training.grpo.mask_truncated, "training.grpo.mask_truncated", "true", alike);
     offline::validate(&config.training, &mut found);
-    found.extend(world.data.iter().cloned());
+    found.extend(around.data.iter().cloned());
     found.check(config.evaluation.episodes >= 1, "evaluation.episodes", config.evaluation.episodes, "at least 1");
     policies::validate(config, &mut found);
     supervision::validate(&config.supervision, &mut found);
-    found.extend(Blueprint::of(config, &world.kinds).err().into_iter().flatten());
+    found.extend(Blueprint::of(config, &around.kinds).err().into_iter().flatten());
     found.into_problems()
 }
 
-fn agent(config: &Config, world: &World, found: &mut Findings) {
+fn agent(config: &Config, around: &Surroundings, found: &mut Findings) {
     let agent = &config.agent;
     match ModelName::parse(&agent.model) {
-        Ok(ModelName::Folder(folder)) if !world.model_exists && !folder.exists() => {
+        Ok(ModelName::Folder(folder)) if !around.model_exists && !folder.exists() => {
             let problem = Problem::new("agent.model", format!("there is no folder `{}`", agent.model));
             found.add(problem.allowed(FORMS));
         }
-        Err(unknown) if !world.model_exists => {
+        Err(unknown) if !around.model_exists => {
             let problem = Problem::new("agent.model", format!("`agent.model` cannot be `{}`", agent.model));
             let problem = problem.allowed(FORMS);
             found.add(match unknown.near {

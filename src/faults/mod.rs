@@ -53,7 +53,7 @@ impl Faults {
     ) -> Result<Arc<Injector>> {
         let (plan, files, clock) = (self.plan(config, environment), records.files(), &records.clock);
         record(&files, &plan)?;
-        let past = if files.events().exists() { JsonLines::read(&files.events())? } else { Vec::new() };
+        let past = JsonLines::read(&files.events())?;
         let happened = Injector::happened(past.iter().map(|timed| &timed.event));
         let (now, turned) = (clock.clone(), clock.clone());
         let machine = Machine {
