@@ -8,7 +8,7 @@
 set -euo pipefail
 
 limit="${LIMIT:-3000}" # seconds
-packages=(bochs bochsbios vgabios grub-pc-bin grub-common xorriso mtools cpio busybox-static)
+packages=(bochs bochs-term bochsbios vgabios grub-pc-bin grub-common xorriso mtools cpio busybox-static)
 scratch="$(mktemp -d)"
 emulator=
 trap '[ -z "$emulator" ] || kill "$emulator" 2>/dev/null || true; rm -rf "$scratch"' EXIT
