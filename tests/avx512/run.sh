@@ -7,7 +7,7 @@
 # the processor that it got has no AVX-512.
 set -euo pipefail
 
-limit="${LIMIT:-3000}" # seconds
+limit=3000 # seconds
 packages=(bochs bochs-term bochsbios vgabios grub-pc-bin grub-common xorriso mtools cpio busybox-static)
 scratch="$(mktemp -d)"
 emulator=
@@ -15,14 +15,17 @@ trap '[ -z "$emulator" ] || kill "$emulator" 2>/dev/null || true; rm -rf "$scrat
 
 [ $# -gt 0 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
+# Says what a command says only if it fails.
+quietly() { "$@" >"$scratch/output" 2>&1 || { cat "$scratch/output" >&2; return 1; }; }
+
 # The kernel is unpacked, not installed: it is not to boot this machine.
 get() {
     local kernel
     export DEBIAN_FRONTEND=noninteractive
     apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1 || apt-get update -qq
-    dpkg --status "${packages[@]}" >/dev/null 2>&1 || apt-get install -qq --no-install-recommends "${packages[@]}" >/dev/null
+    dpkg --status "${packages[@]}" >/dev/null 2>&1 || quietly apt-get install -qq --no-install-recommends "${packages[@]}"
     kernel="$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-/ { print $2; exit }')"
-    (cd "$scratch" && apt-get download -qq "$kernel" 2>/dev/null && dpkg --extract linux-image-*.deb kernel)
+    (cd "$scratch" && quietly apt-get download -qq "$kernel" && dpkg --extract linux-image-*.deb kernel)
 }
 
 # A root folder of the programs, what they are linked to, and an init that runs them and says how each ended.
@@ -67,7 +70,7 @@ menuentry tests {
     initrd /boot/initrd
 }
 GRUB
-    grub-mkrescue -o "$scratch/disc.iso" "$disc" >/dev/null 2>&1
+    quietly grub-mkrescue -o "$scratch/disc.iso" "$disc"
 }
 
 emulate() {
@@ -86,7 +89,7 @@ panic: action=report
 BOCHS
     echo c >"$scratch/go" # on, says Debian's Bochs to its debugger
     : >"$scratch/said"
-    bochs -q -f "$scratch/bochsrc" -rc "$scratch/go" </dev/null >/dev/null 2>&1 &
+    bochs -q -f "$scratch/bochsrc" -rc "$scratch/go" </dev/null >"$scratch/emulator" 2>&1 &
     emulator=$!
     timeout "$limit" tail --pid="$emulator" -n +1 -f "$scratch/said" | sed -u 's/\r$//; /^== done/q' || true
 }
@@ -97,4 +100,5 @@ pack
 emulate
 ended="$(grep -c '^== .*: exit status 0' "$scratch/said" || true)"
 ! grep -q '^== no ' "$scratch/said" || { echo "the emulated processor has no AVX-512" >&2; exit 1; }
+grep -q '^== done' "$scratch/said" || { echo "the emulator did not come to the end of it:" >&2; tail -n 20 "$scratch/emulator" >&2; }
 [ "$ended" -eq $# ] || { echo "$ended of $# programs passed" >&2; exit 1; }
