@@ -103,16 +103,17 @@ impl<'a, N: Number> Right<'a, N> {
             let add = out.add || block.start > inner.start;
             (va.from(0, block.start - inner.start), Out { add, ..out })
         };
+        // What is laid out by columns lies in whole tiles.
+        let fewest = if va.column_stride == 1 { tile.rows / 2 } else { 1 };
         let cut = || blocks(inner.clone(), INNER);
         let panels = || columns.clone().step_by(tile.columns).map(|first| first..columns.end.min(first + tile.columns));
         if columns.len() <= NARROW || rows <= tile.rows {
             for (panel, block) in panels().flat_map(|panel| cut().map(move |block| (panel.clone(), block))) {
                 let (view, out) = part(&block);
                 let left = |row| Left::of(a, view, row);
+                let out = out.right(panel.start - columns.start);
                 // SAFETY: the caller's.
-                unsafe {
-                    self.multiply_panel(rows, &block, &panel, scale, left, out.right(panel.start - columns.start))
-                };
+                unsafe { self.multiply_panel((rows, fewest), &block, &panel, scale, left, out) };
             }
             return;
         }
@@ -123,23 +124,22 @@ impl<'a, N: Number> Right<'a, N> {
                 lay_out_rows(tile, (a, view), (rows, block.len()), copy);
                 for panel in panels() {
                     let left = |row| laid_out_tile(tile, view, row, block.len(), copy);
+                    let out = out.right(panel.start - columns.start);
                     // SAFETY: the caller's.
-                    unsafe {
-                        self.multiply_panel(rows, &block, &panel, scale, left, out.right(panel.start - columns.start))
-                    };
+                    unsafe { self.multiply_panel((rows, fewest), &block, &panel, scale, left, out) };
                 }
             }
         });
     }
 
-    /// Rows times a block of a panel.
+    /// Rows, at least `fewest` to a tile, times a block of a panel.
     ///
     /// # Safety
     /// As of [`multiply_rows`](Self::multiply_rows).
     #[allow(unsafe_code)]
     unsafe fn multiply_panel(
         &self,
-        rows: usize,
+        (rows, fewest): (usize, usize),
         block: &Range<usize>,
         columns: &Range<usize>,
         scale: f32,
@@ -149,10 +149,10 @@ impl<'a, N: Number> Right<'a, N> {
         let tile = &self.tile;
         let panel = &self.panels[columns.start * self.inner + block.start * tile.columns..];
         let panel = panel[..block.len() * tile.columns].as_ptr();
-        for row in (0..rows).step_by(tile.rows) {
-            let shape = (tile.rows.min(rows - row), columns.len(), block.len());
+        for row in heights(rows, tile.rows, fewest) {
+            let shape = (row.len(), columns.len(), block.len());
             // SAFETY: the factors hold these rows and columns, and the caller lets these be written.
-            unsafe { tile.multiply(shape, left(row), panel, scale, out.down(row)) };
+            unsafe { tile.multiply(shape, left(row.start), panel, scale, out.down(row.start)) };
         }
     }
 }
@@ -161,4 +161,32 @@ impl<'a, N: Number> Right<'a, N> {
 pub(super) fn blocks(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
     let step = range.len().div_ceil(range.len().div_ceil(most));
     range.clone().step_by(step).map(move |start| start..range.end.min(start + step))
+}
+
+/// `rows` in parts of `most`. If the last would have less than `fewest`, it shares with the one before: a tile of one row takes nearly as long
+/// as one of three.
+fn heights(rows: usize, most: usize, fewest: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = rows.div_ceil(most);
+    let last = match rows - (count - 1) * most {
+        few if few < fewest && count > 1 => (most + few) / 2,
+        rest => rest,
+    };
+    let start = move |i: usize| if i < count { (i * most).min(rows - last) } else { rows };
+    (0..count).map(move |i| start(i)..start(i + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_into_tiles_of_which_none_has_few() {
+        let cut = |rows| heights(rows, 6, 3).map(|part| part.len()).collect::<Vec<_>>();
+        assert_eq!(cut(2), [2]);
+        assert_eq!(cut(6), [6]);
+        assert_eq!(cut(7), [4, 3]);
+        assert_eq!(cut(20), [6, 6, 4, 4]);
+        assert_eq!(cut(64), [6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 4]);
+        assert_eq!(heights(13, 6, 1).collect::<Vec<_>>(), [0..6, 6..12, 12..13]);
+    }
 }
