@@ -9,10 +9,9 @@ check: lint test doc
 fmt:
     cargo fmt --all
 
-# Formatting and lints.
+# Formatting and lints, of what runs on GPUs too.
 lint:
-    cargo fmt --all --check
-    cargo clippy --workspace --all-targets -- -D warnings
+    .ci/run lint
 
 # All tests, or those whose names hold `NAME`.
 test NAME='':
