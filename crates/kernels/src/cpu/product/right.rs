@@ -163,8 +163,8 @@ pub(super) fn blocks(range: Range<usize>, most: usize) -> impl Iterator<Item = R
     range.clone().step_by(step).map(move |start| start..range.end.min(start + step))
 }
 
-/// `rows` in parts of `most`. If the last would have less than `fewest`, it shares with the one before: a tile of one row takes nearly as long
-/// as one of three.
+/// One row or more in parts of `most`. If the last would have fewer than `fewest`, it shares with the one before: a tile of one row takes
+/// nearly as long as one of three.
 fn heights(rows: usize, most: usize, fewest: usize) -> impl Iterator<Item = Range<usize>> {
     let count = rows.div_ceil(most);
     let last = match rows - (count - 1) * most {
